@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Debian's archive through apt, in a private configuration: the user's own is only read."""
 
+import fcntl
 import re
 import subprocess
+import time
 import urllib.parse
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import console, paths
 
+# An index read less than this many seconds ago is taken as it is.
+INDEX_LIFE = 24 * 3600
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SUITE = "trixie"
 
@@ -78,6 +83,23 @@ class Archive:
                 "Check the network and the archive in /etc/apt.", failure.log,
             ) from failure
 
+    def ready(self):
+        """Reads the archive's index unless that was done within INDEX_LIFE; returns self."""
+        stamp = self.folder / "index-read"
+        with self._lock():
+            if not stamp.exists() or time.time() - stamp.stat().st_mtime > INDEX_LIFE:
+                with console.step("reading the index of Debian's archive"):
+                    self.update()
+                stamp.touch()
+        return self
+
+    @contextmanager
+    def _lock(self):
+        """Keeps two commands from downloading into this folder at once."""
+        with open(self.folder / "lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def candidate(self, package):
         """The version of a binary package that SUITE offers."""
         text = subprocess.run(
@@ -92,6 +114,29 @@ class Archive:
         """Fetches one binary package, checked against the signed index; returns its path."""
         console.run(["apt-get", *self._options(), "download", package], "apt", cwd=folder)
         return next(Path(folder).glob(f"{package}_*.deb"))
+
+    def tree(self, packages, folder):
+        """Unpacks packages and all they depend on into a folder, without running their scripts.
+
+        The result does not rest on what the machine itself has installed: apt is shown an empty
+        status file. base-files goes first, because it makes /lib and the like links into /usr.
+        """
+        empty = self.folder / "no-status"
+        empty.touch()
+        plan = ["apt-get", *self._options(), "-o", f"Dir::State::status={empty}",
+                "-o", "APT::Install-Recommends=false", "-y", "--download-only", "install", "base-files", *packages]
+        with self._lock():
+            console.run(plan, "apt")
+        # apt names only what it would still have to fetch, so it is asked with an empty folder.
+        nothing = self.folder / "nothing"
+        (nothing / "partial").mkdir(parents=True, exist_ok=True)
+        uris = subprocess.run(
+            [*plan, "--print-uris", "-o", f"Dir::Cache::archives={nothing}"], capture_output=True, text=True, check=True
+        ).stdout
+        names = re.findall(r"^'[^']+' (\S+\.deb) ", uris, re.MULTILINE)
+        archives = [self.folder / "cache" / "archives" / name for name in names]
+        for archive in sorted(archives, key=lambda file: not file.name.startswith("base-files_")):
+            subprocess.run(["dpkg-deb", "--extract", archive, folder], check=True)
 
     def source_tarball(self, source, folder):
         """Fetches the upstream tarball of the source version in the index; returns its path."""
