@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which function on the guest's bus is which host device: the guest sets a base address, and
+//! the device model maps the real one there. Where both agree, the pair is known.
+
+use x86_64::PhysAddr;
+
+use crate::core::access::ByteEnables;
+use crate::core::address::GuestFunction;
+use crate::core::command::GuestCommand;
+use crate::core::spec::{BAR_COUNT, BAR_FIRST, BAR_MEMORY_FLAGS, COMMAND, DWORD};
+
+/// log2 of the size of a frame, in bytes: 4 KiB.
+const FRAME_SHIFT: u32 = 12;
+
+/// A memory base address register of the host device, as it was at assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostBar {
+    /// Where it lies in the host's memory.
+    pub address: PhysAddr,
+    /// How long it is, in bytes; never zero.
+    pub size: u64,
+    /// Whether it takes up two registers.
+    pub is_64bit: bool,
+}
+
+/// Frames of host memory that the device model mapped into the guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping {
+    /// The first guest frame number.
+    pub guest_frame: u64,
+    /// The first machine frame number.
+    pub machine_frame: u64,
+    /// How many frames.
+    pub count: u64,
+}
+
+impl Mapping {
+    /// The guest frame where `bar` begins, if any part of it is mapped here.
+    fn guest_frame_of(&self, bar: &HostBar) -> Option<u64> {
+        let first = bar.address.as_u64() >> FRAME_SHIFT;
+        let last = bar.address.as_u64().checked_add(bar.size.checked_sub(1)?)? >> FRAME_SHIFT;
+        let end = self.machine_frame.checked_add(self.count)?;
+        let overlaps = self.machine_frame <= last && first < end;
+        overlaps.then(|| self.guest_frame.wrapping_add(first).wrapping_sub(self.machine_frame))
+    }
+}
+
+/// What the guest wrote into one function's header.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    command: GuestCommand,
+    bars: [u32; BAR_COUNT],
+}
+
+/// What the guest wrote into the headers of the functions on its bus 0.
+#[derive(Debug)]
+pub struct Headers([Header; GuestFunction::COUNT]);
+
+impl Headers {
+    /// Nothing written yet.
+    pub const EMPTY: Self = Self([Header { command: GuestCommand::RESET, bars: [0; BAR_COUNT] }; GuestFunction::COUNT]);
+
+    /// Whether writes to the dword at `register` are worth [`Headers::observe`].
+    pub fn concerns(register: u16) -> bool {
+        register == COMMAND || bar_index(register).is_some()
+    }
+
+    /// Takes over the enabled bytes of a write to the dword at `register`.
+    pub fn observe(&mut self, function: GuestFunction, register: u16, enables: ByteEnables, value: u32) {
+        let Some(header) = self.0.get_mut(usize::from(function.0)) else { return };
+        if register == COMMAND {
+            header.command.observe(enables, value);
+        } else if let Some(bar) = bar_index(register).and_then(|index| header.bars.get_mut(index)) {
+            *bar = enables.merge(*bar, value);
+        }
+    }
+
+    /// The Command register the guest wrote.
+    pub fn command(&self, function: GuestFunction) -> GuestCommand {
+        self.0.get(usize::from(function.0)).map_or(GuestCommand::RESET, |header| header.command)
+    }
+
+    /// The one function that has its base addresses where `mapping` puts those of the device.
+    ///
+    /// None when no function or more than one does: two functions at one address are the
+    /// guest's own confusion, and a guess could give it the wrong one's registers.
+    pub fn find(&self, bars: &[Option<HostBar>; BAR_COUNT], mapping: &Mapping) -> Option<GuestFunction> {
+        let mut matching = (0..=u8::MAX).map(GuestFunction).filter(|function| self.matches(*function, bars, mapping));
+        match (matching.next(), matching.next()) {
+            (Some(function), None) => Some(function),
+            _ => None,
+        }
+    }
+
+    fn matches(&self, function: GuestFunction, bars: &[Option<HostBar>; BAR_COUNT], mapping: &Mapping) -> bool {
+        let Some(header) = self.0.get(usize::from(function.0)) else { return false };
+        header.command.memory_space()
+            && bars.iter().enumerate().any(|(index, bar)| {
+                let Some(bar) = bar else { return false };
+                let mapped = mapping.guest_frame_of(bar);
+                mapped.is_some() && mapped == guest_frame(&header.bars, index, bar)
+            })
+    }
+}
+
+/// Which base address register the dword at `register` is.
+fn bar_index(register: u16) -> Option<usize> {
+    let index = usize::from(register.checked_sub(BAR_FIRST)? / DWORD);
+    (index < BAR_COUNT).then_some(index)
+}
+
+/// The frame where the guest's register at `index` puts a base address like `bar`.
+fn guest_frame(bars: &[u32; BAR_COUNT], index: usize, bar: &HostBar) -> Option<u64> {
+    let low = u64::from(bars.get(index)? & !BAR_MEMORY_FLAGS);
+    let high = if bar.is_64bit { u64::from(*bars.get(index.checked_add(1)?)?) } else { 0 };
+    let address = (high << 32 | low) & !bar.size.checked_sub(1)?;
+    (address != 0).then_some(address >> FRAME_SHIFT)
+}

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Constants and register layouts of the specifications, and nothing else.
+//!
+//! PCI: PCI Express Base Specification 6.0, sections 7.5 (configuration space) and 7.7
+//! (message signalled interrupts). Messages: Intel SDM volume 3, section 11.11, and AMD APM
+//! volume 2, section 16.10.
+
+use bitfield::bitfield;
+
+/// Width of one configuration register, in bytes: the unit in which registers are owned.
+pub const DWORD: u16 = 4;
+
+/// The Command register, bits 15:0 of the dword at this offset (section 7.5.1.1.3).
+pub const COMMAND: u16 = 0x04;
+/// The first base address register (section 7.5.1.2.1).
+pub const BAR_FIRST: u16 = 0x10;
+/// Base address registers of a type 0 header.
+pub const BAR_COUNT: usize = 6;
+/// Bits of a memory base address register that are not address.
+pub const BAR_MEMORY_FLAGS: u32 = 0xf;
+
+/// The first offset at which a capability may stand (section 7.5.3).
+pub const CAPABILITY_FIRST: u16 = 0x40;
+/// The last offset of a capability reachable by the I/O ports, plus one.
+pub const CAPABILITY_END: u16 = 0x100;
+
+bitfield! {
+    /// Command register (section 7.5.1.1.3).
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct Command(pub u16);
+    impl Debug;
+    /// Memory space enable: the function answers at its base addresses.
+    pub memory_space, set_memory_space: 1;
+    /// Interrupt disable: the function may not assert INTx.
+    pub intx_disable, set_intx_disable: 10;
+}
+
+bitfield! {
+    /// Message Control of the MSI capability (section 7.7.1.2).
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct MsiControl(pub u16);
+    impl Debug;
+    /// MSI enable.
+    pub enable, set_enable: 0;
+    /// Multiple message capable: log2 of the vectors the function has.
+    pub u8, multiple_message_capable, set_multiple_message_capable: 3, 1;
+    /// Multiple message enable: log2 of the vectors software granted.
+    pub u8, multiple_message_enable, set_multiple_message_enable: 6, 4;
+    /// The function has an upper address register.
+    pub address_64, set_address_64: 7;
+    /// The function has mask and pending registers.
+    pub per_vector_masking, set_per_vector_masking: 8;
+}
+
+bitfield! {
+    /// Message address as x86 defines it (Intel SDM 11.11.1, APM 16.10.1).
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct MessageAddress(pub u64);
+    impl Debug;
+    /// Destination mode: logical when set.
+    pub destination_logical, _: 2;
+    /// Redirection hint.
+    pub redirection_hint, _: 3;
+    /// Interrupt format: remappable when set (Intel VT-d 5.1.2.2).
+    pub remappable, _: 4;
+    /// Bits 11:5, extended destination ID where that is offered; nobody offers it here.
+    pub u8, extended_destination, _: 11, 5;
+    /// Destination APIC ID.
+    pub u8, destination, _: 19, 12;
+    /// Bits 31:20, the interrupt window.
+    pub u16, window, _: 31, 20;
+    /// Bits 63:32.
+    pub u32, upper, _: 63, 32;
+}
+
+/// What [`MessageAddress::window`] must hold for the write to be an interrupt.
+pub const INTERRUPT_WINDOW: u16 = 0xfee;
+/// The destination that means every processor in physical mode.
+pub const DESTINATION_BROADCAST: u8 = 0xff;
+
+bitfield! {
+    /// Message data as x86 defines it (Intel SDM 11.11.2, APM 16.10.2).
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct MessageData(pub u32);
+    impl Debug;
+    /// Interrupt vector.
+    pub u8, vector, _: 7, 0;
+    /// Delivery mode.
+    pub u8, delivery_mode, _: 10, 8;
+    /// Bits 31:16, reserved.
+    pub u16, upper, _: 31, 16;
+}
+
+/// Vectors below this one are the processor's own (Intel SDM 11.5.2: illegal for messages).
+pub const VECTOR_FIRST: u8 = 0x10;
+/// The last vector a message may carry; 0xFF is the spurious vector by custom of all systems.
+pub const VECTOR_LAST: u8 = 0xfe;

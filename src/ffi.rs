@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The boundary to C: every symbol, and all that is unsafe.
+//!
+//! `msitrap_rs_*` are called by the shim (Xen's `arch/x86/hvm/msitrap.c`), `msitrap_xen_*` are
+//! its services. The prototypes stand in Xen's `asm/hvm/msitrap.h`; both sides assert the
+//! layouts they share.
+//!
+//! Contract of every `msitrap_rs_*` function: `guest` is null or came from
+//! [`msitrap_rs_guest_create`] and was not yet destroyed; `domain` is the guest's domain and
+//! lives throughout the call; the lock rules of [`crate::host::guest`] hold.
+
+use core::ffi::{c_char, c_int, c_void, CStr};
+use core::panic::PanicInfo;
+use core::ptr::NonNull;
+
+use static_assertions::{const_assert, const_assert_eq};
+use x86_64::PhysAddr;
+
+use crate::core::access::ConfigAccess;
+use crate::core::address::{GuestFunction, Sbdf};
+use crate::core::learn::{HostBar, Mapping};
+use crate::core::message::BoundMessage;
+use crate::core::spec::BAR_COUNT;
+use crate::host::guest::{Guest, GuestAccess};
+use crate::host::hardware::{Errno, Hardware, Pirq};
+use crate::host::managed::Answer;
+
+/// Xen's `struct domain`, never looked into.
+#[repr(C)]
+pub struct Domain {
+    _opaque: [u8; 0],
+}
+
+/// A guest's access: `struct msitrap_access`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RawAccess {
+    bdf: u16,
+    register: u16,
+    port: u16,
+    size: u8,
+    mergeable: u8,
+}
+
+/// The answer to a read: `struct msitrap_answer`.
+#[repr(C)]
+pub struct RawAnswer {
+    value: u32,
+    mask: u32,
+}
+
+/// A message to bind: `struct msitrap_message`.
+#[repr(C)]
+struct RawMessage {
+    vector: u8,
+    destination: u8,
+    delivery_mode: u8,
+    destination_logical: u8,
+    redirection_hint: u8,
+}
+
+/// A memory base address register: `struct msitrap_bar`; size 0 if it is none.
+#[repr(C)]
+struct RawBar {
+    address: u64,
+    size: u64,
+    is_64bit: u8,
+}
+
+const_assert_eq!(size_of::<RawAccess>(), 8);
+const_assert_eq!(size_of::<RawAnswer>(), 8);
+const_assert_eq!(size_of::<RawMessage>(), 5);
+const_assert_eq!(size_of::<RawBar>(), 24);
+// One allocation per guest with managed devices, from Xen's heap.
+const_assert!(size_of::<Guest>() <= 16 * 1024);
+
+unsafe extern "C" {
+    fn msitrap_xen_alloc(size: usize, align: usize) -> *mut c_void;
+    fn msitrap_xen_free(memory: *mut c_void);
+    fn msitrap_xen_log(domain: *const Domain, sbdf: u32, text: *const c_char, number: u64);
+    fn msitrap_xen_config_read(sbdf: u32, register: u16) -> u32;
+    fn msitrap_xen_config_write(sbdf: u32, register: u16, value: u16);
+    fn msitrap_xen_msi_position(domain: *const Domain, sbdf: u32) -> u16;
+    fn msitrap_xen_bars(domain: *const Domain, sbdf: u32, bars: *mut RawBar);
+    fn msitrap_xen_intx(domain: *const Domain, sbdf: u32, enable: bool);
+    fn msitrap_xen_map(domain: *mut Domain, sbdf: u32) -> c_int;
+    fn msitrap_xen_unmap(domain: *mut Domain, pirq: c_int);
+    fn msitrap_xen_bind(domain: *mut Domain, pirq: c_int, message: *const RawMessage) -> c_int;
+    fn msitrap_xen_unbind(domain: *mut Domain, pirq: c_int);
+    fn msitrap_xen_mask(domain: *mut Domain, pirq: c_int, masked: bool);
+}
+
+/// Xen, for the devices of one domain.
+struct Xen(*mut Domain);
+
+fn check(result: c_int) -> Result<c_int, Errno> {
+    if result < 0 {
+        Err(Errno(result.saturating_neg()))
+    } else {
+        Ok(result)
+    }
+}
+
+impl Hardware for Xen {
+    fn read_config(&mut self, device: Sbdf, register: u16) -> u32 {
+        // SAFETY: reads a register of a function that exists while it is managed.
+        unsafe { msitrap_xen_config_read(device.0, register) }
+    }
+
+    fn write_config(&mut self, device: Sbdf, register: u16, value: u16) {
+        // SAFETY: writes a register of a function that exists while it is managed.
+        unsafe { msitrap_xen_config_write(device.0, register, value) }
+    }
+
+    fn msi_position(&mut self, device: Sbdf) -> Option<u16> {
+        // SAFETY: the domain lives throughout the call.
+        let position = unsafe { msitrap_xen_msi_position(self.0, device.0) };
+        (position != 0).then_some(position)
+    }
+
+    fn bars(&mut self, device: Sbdf) -> [Option<HostBar>; BAR_COUNT] {
+        let mut bars = [const { RawBar { address: 0, size: 0, is_64bit: 0 } }; BAR_COUNT];
+        // SAFETY: the domain lives throughout the call, and `bars` is written within it.
+        unsafe { msitrap_xen_bars(self.0, device.0, bars.as_mut_ptr()) };
+        bars.map(|bar| {
+            (bar.size != 0).then(|| HostBar {
+                address: PhysAddr::new_truncate(bar.address),
+                size: bar.size,
+                is_64bit: bar.is_64bit != 0,
+            })
+        })
+    }
+
+    fn set_intx_disable(&mut self, device: Sbdf, disable: bool) {
+        // SAFETY: the domain lives throughout the call.
+        unsafe { msitrap_xen_intx(self.0, device.0, !disable) }
+    }
+
+    fn map(&mut self, device: Sbdf) -> Result<Pirq, Errno> {
+        // SAFETY: the domain lives throughout the call, and no lock of Xen's that it takes is held.
+        check(unsafe { msitrap_xen_map(self.0, device.0) }).map(Pirq)
+    }
+
+    fn unmap(&mut self, pirq: Pirq) {
+        // SAFETY: as for `map`.
+        unsafe { msitrap_xen_unmap(self.0, pirq.0) }
+    }
+
+    fn bind(&mut self, pirq: Pirq, message: &BoundMessage) -> Result<(), Errno> {
+        let raw = RawMessage {
+            vector: message.vector(),
+            destination: message.destination(),
+            delivery_mode: message.delivery_mode() as u8,
+            destination_logical: message.destination_logical().into(),
+            redirection_hint: message.redirection_hint().into(),
+        };
+        // SAFETY: as for `map`; `raw` is only read, within the call.
+        check(unsafe { msitrap_xen_bind(self.0, pirq.0, &raw) }).map(|_| ())
+    }
+
+    fn unbind(&mut self, pirq: Pirq) {
+        // SAFETY: as for `map`.
+        unsafe { msitrap_xen_unbind(self.0, pirq.0) }
+    }
+
+    fn set_masked(&mut self, pirq: Pirq, masked: bool) {
+        // SAFETY: as for `map`.
+        unsafe { msitrap_xen_mask(self.0, pirq.0, masked) }
+    }
+
+    fn log(&mut self, device: Sbdf, text: &'static CStr, number: u64) {
+        // SAFETY: `text` is terminated and lives for ever.
+        unsafe { msitrap_xen_log(self.0, device.0, text.as_ptr(), number) }
+    }
+}
+
+/// Allocates what is kept for a guest; null when there is no memory.
+#[unsafe(no_mangle)]
+extern "C" fn msitrap_rs_guest_create() -> *mut Guest {
+    // SAFETY: a plain allocation.
+    let memory = unsafe { msitrap_xen_alloc(size_of::<Guest>(), align_of::<Guest>()) };
+    let Some(guest) = NonNull::new(memory.cast::<Guest>()) else { return core::ptr::null_mut() };
+    // SAFETY: the memory is ours, and of this size and alignment.
+    unsafe { guest.write(Guest::empty()) };
+    guest.as_ptr()
+}
+
+/// Frees what is kept for a guest whose devices were all released and whose vCPUs are gone.
+///
+/// # Safety
+/// Nobody uses `guest` during or after the call.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_guest_destroy(guest: *mut Guest) {
+    // SAFETY: it came from `msitrap_rs_guest_create`, and owns nothing else (`Guest` has no drop glue).
+    unsafe { msitrap_xen_free(guest.cast()) }
+}
+
+const_assert!(!core::mem::needs_drop::<Guest>());
+
+/// The guest behind a pointer of C's.
+///
+/// # Safety
+/// The contract at the top of this file.
+unsafe fn guest_at<'a>(guest: *const Guest) -> Option<&'a Guest> {
+    // SAFETY: null, or alive by the contract; shared references only, the state is locked within.
+    unsafe { guest.as_ref() }
+}
+
+/// Manages a device just assigned: 1, 0 when it has nothing to manage, or a negative errno.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_manage(guest: *const Guest, domain: *mut Domain, sbdf: u32) -> c_int {
+    // SAFETY: the contract.
+    let Some(guest) = (unsafe { guest_at(guest) }) else { return 0 };
+    match guest.manage(Sbdf(sbdf), &mut Xen(domain)) {
+        Ok(managed) => managed.into(),
+        Err(errno) => errno.0.saturating_neg(),
+    }
+}
+
+/// Releases a device, if it is managed.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_release(guest: *const Guest, domain: *mut Domain, sbdf: u32) {
+    // SAFETY: the contract.
+    if let Some(guest) = unsafe { guest_at(guest) } {
+        guest.release(Sbdf(sbdf), &mut Xen(domain));
+    }
+}
+
+/// Whether a device is managed.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_manages(guest: *const Guest, sbdf: u32) -> bool {
+    // SAFETY: the contract.
+    unsafe { guest_at(guest) }.is_some_and(|guest| guest.manages(Sbdf(sbdf)))
+}
+
+fn decode(raw: RawAccess) -> Option<GuestAccess> {
+    Some(GuestAccess {
+        function: GuestFunction::from_bdf(raw.bdf)?,
+        access: ConfigAccess::from_data_port(raw.register, raw.port, raw.size)?,
+    })
+}
+
+/// The guest reads configuration space.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_config_read(guest: *const Guest, domain: *mut Domain, raw: RawAccess) -> RawAnswer {
+    // SAFETY: the contract.
+    let answer = match (unsafe { guest_at(guest) }, decode(raw)) {
+        (Some(guest), Some(access)) => guest.read(access, raw.mergeable != 0, &mut Xen(domain)),
+        _ => Answer::FORWARD,
+    };
+    RawAnswer { value: answer.value, mask: answer.mask }
+}
+
+/// The guest writes configuration space; true when the device model must not see it.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_config_write(
+    guest: *const Guest,
+    domain: *mut Domain,
+    raw: RawAccess,
+    value: u32,
+) -> bool {
+    // SAFETY: the contract.
+    match (unsafe { guest_at(guest) }, decode(raw)) {
+        (Some(guest), Some(access)) => guest.write(access, value, &mut Xen(domain)),
+        _ => false,
+    }
+}
+
+/// The device model mapped `count` frames of host memory into the guest.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_mapped(
+    guest: *const Guest,
+    domain: *mut Domain,
+    guest_frame: u64,
+    machine_frame: u64,
+    count: u64,
+) {
+    // SAFETY: the contract.
+    if let Some(guest) = unsafe { guest_at(guest) } {
+        guest.mapped(&Mapping { guest_frame, machine_frame, count }, &mut Xen(domain));
+    }
+}
+
+/// Dom0 writes `size` bytes at `offset` of a device's configuration space; false when the write
+/// must not happen, else `value` holds what is left of it.
+///
+/// # Safety
+/// The contract at the top of this file; `value` is readable and writable.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_host_write(
+    guest: *const Guest,
+    sbdf: u32,
+    offset: u16,
+    size: u8,
+    value: &mut u32,
+) -> bool {
+    // SAFETY: the contract.
+    let Some(guest) = (unsafe { guest_at(guest) }) else { return true };
+    let Some(access) = ConfigAccess::at(offset, size) else { return true };
+    match guest.host_write(Sbdf(sbdf), access, *value) {
+        Some(kept) => {
+            *value = kept;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Required by the language; the link gate proves that nothing reaches it.
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! msitrap: Xen's own handling of the MSI capability of a device passed to an HVM guest whose
+//! device model runs in a stub domain.
+//!
+//! The path of one guest access, from top to bottom:
+//!
+//! 1. the I/O handler in Xen's `arch/x86/hvm/msitrap.c` calls a function of `ffi`;
+//! 2. [`host::guest`] finds the managed device behind the guest's address;
+//! 3. [`core::device`] decides: forward it to the device model, watch it pass, or own it;
+//! 4. [`host::delivery`] makes the hardware follow, in the one order that is safe, through
+//!    [`host::hardware::Hardware`];
+//! 5. `ffi` implements that trait with the functions the shim offers.
+
+#![cfg_attr(not(test), no_std)]
+
+#[forbid(unsafe_code)]
+pub mod core;
+#[forbid(unsafe_code)]
+pub mod host;
+
+// Only Xen has the other side of this boundary.
+#[cfg(target_os = "none")]
+mod ffi;
