@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Nothing happens: the device is found and placed, its MSI is left as reset made it. Others try what they can.
+
+#![no_std]
+#![no_main]
+
+use hvm_tests::{Device, Message, Msi, check, devices, say, time};
+
+const SECONDS: u64 = 60;
+const REMARK: u64 = 10;
+const NOTHING: Message = Message { address: 0, upper: 0, data: 0 };
+
+hvm_tests::test!(run);
+
+fn run() {
+    let Some(device) = devices::find() else { return };
+    let msi = Msi::of(device.function());
+    say!("idle: ready");
+    for left in (0..SECONDS).rev() {
+        time::wait(1000);
+        if left % REMARK == 0 {
+            say!("idle: {left} s left");
+        }
+    }
+    check::reads_back("afterwards", msi, NOTHING);
+    check::equal(format_args!("afterwards: enable"), 0u16, msi.control() & 1);
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! MSI on, ten interrupts; off, none; on again, ten more.
+
+#![no_std]
+#![no_main]
+
+use hvm_tests::{Device, Message, Msi, apic, check, devices, pci};
+
+const VECTOR: u8 = 0x51;
+const TIMES: u32 = 10;
+
+hvm_tests::test!(run);
+
+fn run() {
+    let Some(device) = devices::find() else { return };
+    let msi = Msi::of(device.function());
+    let message = Message::fixed(apic::id(), VECTOR);
+    msi.program(message);
+    for round in ["first time", "second time"] {
+        msi.enable(true);
+        check::reads_back(round, msi, message);
+        check::that(format_args!("{round}: enable reads back as set"), msi.control() & 1 == 1);
+        check::delivers(round, &device, TIMES, (0, VECTOR));
+        // INTx would take over otherwise, and rightly so.
+        device.function().disable_intx(true);
+        msi.enable(false);
+        check::that(format_args!("{round}: enable reads back as clear"), msi.control() & 1 == 0);
+        check::delivers_nothing("after MSI was switched off", &device);
+        device.function().disable_intx(false);
+    }
+    let command = device.function().read::<u16>(pci::COMMAND);
+    check::equal(format_args!("INTx-disable afterwards"), 0u16, command & pci::INTX_DISABLE);
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! MSI is switched on while the registers still hold what reset left there. The guest sees the bit set; whether it
+//! reached the device is for an observer outside to say, so this image never programs a valid message.
+
+#![no_std]
+#![no_main]
+
+use hvm_tests::{Device, Message, Msi, check, devices};
+
+const NOTHING: Message = Message { address: 0, upper: 0, data: 0 };
+
+hvm_tests::test!(run);
+
+fn run() {
+    let Some(device) = devices::find() else { return };
+    let msi = Msi::of(device.function());
+    check::reads_back("before", msi, NOTHING);
+    for _ in 0..3 {
+        msi.enable(true);
+        check::that(format_args!("enable reads back as set"), msi.control() & 1 == 1);
+        check::reads_back("while on", msi, NOTHING);
+        check::delivers_nothing("MSI on, no message", &device);
+        device.function().disable_intx(true);
+        msi.enable(false);
+        check::that(format_args!("enable reads back as clear"), msi.control() & 1 == 0);
+        check::delivers_nothing("MSI off again", &device);
+        device.function().disable_intx(false);
+    }
+}

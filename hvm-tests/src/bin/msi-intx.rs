@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! INTx and MSI exclude each other: with MSI on, INTx never arrives whatever INTx-disable says; with MSI off again,
+//! what the guest chose for INTx is what counts.
+
+#![no_std]
+#![no_main]
+
+use hvm_tests::interrupts::INTX;
+use hvm_tests::pci::{COMMAND, INTX_DISABLE};
+use hvm_tests::{Device, Message, Msi, apic, check, devices};
+
+const VECTOR: u8 = 0x5c;
+const TIMES: u32 = 3;
+
+hvm_tests::test!(run);
+
+fn run() {
+    let Some(device) = devices::find() else { return };
+    let msi = Msi::of(device.function());
+    choose(&device, "at first", false);
+    intx(&device, "MSI not yet on");
+    msi.program(Message::fixed(apic::id(), VECTOR));
+    for last in [true, false] {
+        msi.enable(true);
+        check::delivers("MSI on", &device, TIMES, (0, VECTOR));
+        for disable in [true, false, !last, last] {
+            choose(&device, "MSI on", disable);
+            check::delivers("MSI on, INTx-disable toggled", &device, TIMES, (0, VECTOR));
+        }
+        msi.enable(false);
+        chosen(&device, "MSI off again", last);
+        if last {
+            check::delivers_nothing("MSI off again, INTx disabled", &device);
+            choose(&device, "MSI off", false);
+        }
+        intx(&device, "MSI off again");
+    }
+}
+
+/// The device falls back to INTx, which arrives until it is acknowledged.
+fn intx(device: &impl Device, what: &str) {
+    for _ in 0..TIMES {
+        check::delivers(what, device, 1, (0, INTX));
+    }
+}
+
+fn choose(device: &impl Device, what: &str, disable: bool) {
+    device.function().disable_intx(disable);
+    chosen(device, what, disable);
+}
+
+fn chosen(device: &impl Device, what: &str, disable: bool) {
+    let seen = device.function().read::<u16>(COMMAND) & INTX_DISABLE;
+    let expected = if disable { INTX_DISABLE } else { 0 };
+    check::equal(format_args!("{what}: INTx-disable"), expected, seen);
+}

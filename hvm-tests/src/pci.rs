@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! PCI through ports 0xCF8 and 0xCFC: functions, capabilities, and placing memory without firmware.
+
+use core::fmt;
+
+use x86_64::instructions::port::Port;
+
+/// The address port.
+pub const ADDRESS: u16 = 0xcf8;
+/// The data port.
+pub const DATA: u16 = 0xcfc;
+/// The bit of the address that makes the data port reach configuration space.
+pub const ENABLE: u32 = 1 << 31;
+
+// Registers of every function.
+const ID: u8 = 0x00;
+/// The command register.
+pub const COMMAND: u8 = 0x04;
+const STATUS: u8 = 0x06;
+const HEADER_TYPE: u8 = 0x0e;
+const BAR0: u8 = 0x10;
+const CAPABILITIES: u8 = 0x34;
+
+// Bits of the command register.
+const MEMORY: u16 = 1 << 1;
+const BUS_MASTER: u16 = 1 << 2;
+/// INTx disable.
+pub const INTX_DISABLE: u16 = 1 << 10;
+
+const CAPABILITY_LIST: u16 = 1 << 4;
+const MULTIFUNCTION: u8 = 1 << 7;
+const ABSENT: u32 = 0xffff_ffff;
+/// Upper bound on the capabilities that fit, against a list with a loop.
+const MOST_CAPABILITIES: usize = 48;
+
+/// The memory that tests may give to devices.
+const MEMORY_START: u32 = 0xf200_0000;
+
+/// A value of 1, 2 or 4 bytes, as one access to configuration space moves it.
+pub trait Width: Copy {
+    /// Bytes of one access.
+    const BYTES: u8;
+    /// Reads the data port at `port`.
+    fn input(port: u16) -> Self;
+    /// Writes the data port at `port`.
+    fn output(port: u16, value: Self);
+    /// The low bytes of `value`.
+    fn of(value: u32) -> Self;
+    /// Zero-extended.
+    fn wide(self) -> u32;
+}
+
+macro_rules! width {
+    ($($type:ty),*) => {$(
+        impl Width for $type {
+            const BYTES: u8 = size_of::<$type>() as u8;
+            fn input(port: u16) -> Self {
+                // SAFETY: the ports of PCI configuration do not touch the image's memory.
+                unsafe { Port::new(port).read() }
+            }
+            fn output(port: u16, value: Self) {
+                // SAFETY: as above; a device gets no address to write to but those of a test.
+                unsafe { Port::new(port).write(value) }
+            }
+            fn of(value: u32) -> Self {
+                value as Self
+            }
+            fn wide(self) -> u32 {
+                self.into()
+            }
+        }
+    )*};
+}
+width!(u8, u16, u32);
+
+/// One function on bus 0.
+#[derive(Clone, Copy)]
+pub struct Function(u8);
+
+impl fmt::Display for Function {
+    fn fmt(&self, output: &mut fmt::Formatter) -> fmt::Result {
+        write!(output, "00:{:02x}.{}", self.0 >> 3, self.0 & 7)
+    }
+}
+
+impl Function {
+    /// The function on bus 0 at `device` and `function`, which need not exist.
+    pub const fn at(device: u8, function: u8) -> Self {
+        Self(device << 3 | function)
+    }
+
+    /// What the address port takes to reach the dword with `register`.
+    pub fn address(self, register: u8) -> u32 {
+        ENABLE | u32::from(self.0) << 8 | u32::from(register & !3)
+    }
+
+    /// Points the data port at the dword with `register`; the port of that register.
+    pub fn select(self, register: u8) -> u16 {
+        u32::output(ADDRESS, self.address(register));
+        DATA + u16::from(register & 3)
+    }
+
+    /// Reads a register; it must not cross a dword.
+    pub fn read<W: Width>(self, register: u8) -> W {
+        W::input(self.select(register))
+    }
+
+    /// Writes a register; it must not cross a dword.
+    pub fn write<W: Width>(self, register: u8, value: W) {
+        W::output(self.select(register), value);
+    }
+
+    /// Sets or clears INTx-disable.
+    pub fn disable_intx(self, disable: bool) {
+        let others = self.read::<u16>(COMMAND) & !INTX_DISABLE;
+        self.write(COMMAND, others | if disable { INTX_DISABLE } else { 0 });
+    }
+
+    /// The register where the capability `id` starts.
+    pub fn capability(self, id: u8) -> Option<u8> {
+        if self.read::<u16>(STATUS) & CAPABILITY_LIST == 0 {
+            return None;
+        }
+        let mut register = self.read::<u8>(CAPABILITIES) & !3;
+        for _ in 0..MOST_CAPABILITIES {
+            match self.read::<u8>(register) {
+                _ if register == 0 => return None,
+                found if found == id => return Some(register),
+                _ => register = self.read::<u8>(register + 1) & !3,
+            }
+        }
+        None
+    }
+
+    /// Gives the function's first memory BAR an address, and the right to decode it and to master the bus.
+    ///
+    /// Returns that address, or nothing when BAR 0 is not in memory.
+    pub fn place(self) -> Option<usize> {
+        let command = self.read::<u16>(COMMAND);
+        self.write(COMMAND, command & !MEMORY);
+        let bar = self.read::<u32>(BAR0);
+        if bar & 1 != 0 {
+            return None;
+        }
+        self.write(BAR0, MEMORY_START);
+        if bar & 0b110 == 0b100 {
+            self.write(BAR0 + 4, 0u32);
+        }
+        self.write(COMMAND, command | MEMORY | BUS_MASTER);
+        Some(MEMORY_START as usize)
+    }
+}
+
+fn functions() -> impl Iterator<Item = Function> {
+    (0..32).flat_map(|device| {
+        let several = Function::at(device, 0).read::<u8>(HEADER_TYPE) & MULTIFUNCTION != 0;
+        let absent = Function::at(device, 0).read::<u32>(ID) == ABSENT;
+        let last = if several && !absent { 8 } else { 1 };
+        (0..last).map(move |function| Function::at(device, function))
+    })
+}
+
+/// The first function on bus 0 with this vendor and device ID.
+pub fn find(vendor: u16, device: u16) -> Option<Function> {
+    let id = u32::from(device) << 16 | u32::from(vendor);
+    functions().find(|function| function.read::<u32>(ID) == id)
+}

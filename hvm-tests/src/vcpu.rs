@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The two vCPUs: the first runs the test, the second takes interrupts.
+
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use x86_64::instructions::interrupts::enable_and_hlt;
+
+use crate::{apic, tables, time};
+
+/// How many vCPUs the framework can use.
+pub const COUNT: usize = 2;
+
+/// Below 1 MiB, where a start-up IPI can point.
+const START: usize = 0x8000;
+const START_MS: u64 = 2000;
+
+static SECOND_RUNS: AtomicBool = AtomicBool::new(false);
+static SECOND_ID: AtomicU8 = AtomicU8::new(0);
+
+unsafe extern "C" {
+    static trampoline: u8;
+    static trampoline_end: u8;
+}
+
+/// The number of the calling vCPU: 0 or 1.
+pub fn index() -> usize {
+    usize::from(SECOND_RUNS.load(Ordering::Acquire) && apic::id() == SECOND_ID.load(Ordering::Relaxed))
+}
+
+/// Starts the second vCPU; its APIC ID, or nothing when there is none.
+pub fn start_second() -> Option<u8> {
+    let length = &raw const trampoline_end as usize - &raw const trampoline as usize;
+    // SAFETY: low memory is RAM that nothing else uses.
+    unsafe { ptr::copy_nonoverlapping(&raw const trampoline, START as *mut u8, length) };
+    apic::set_logical_id(1);
+    apic::send_init();
+    time::wait(10);
+    apic::send_start_up((START >> 12) as u8);
+    let runs = time::until(START_MS, || SECOND_RUNS.load(Ordering::Acquire));
+    runs.then(|| SECOND_ID.load(Ordering::Relaxed))
+}
+
+/// Where the assembly calls Rust on the second vCPU.
+#[unsafe(no_mangle)]
+extern "C" fn second_vcpu() -> ! {
+    tables::load(1);
+    SECOND_ID.store(apic::id(), Ordering::Relaxed);
+    apic::enable();
+    apic::set_logical_id(2);
+    SECOND_RUNS.store(true, Ordering::Release);
+    loop {
+        enable_and_hlt();
+    }
+}
