@@ -102,12 +102,27 @@ class Archive:
 
     def candidate(self, package):
         """The version of a binary package that SUITE offers."""
+        return self.candidates([package])[0]
+
+    def candidates(self, packages):
+        """The versions of binary packages that SUITE offers, in order."""
         text = subprocess.run(
-            ["apt-cache", *self._options(), "policy", package], capture_output=True, text=True, check=True
+            ["apt-cache", *self._options(), "policy", *packages], capture_output=True, text=True, check=True
         ).stdout
-        found = re.search(r"Candidate: (\S+)", text)
-        if not found or found[1] == "(none)":
-            raise console.Failure(f"{SUITE} has no package {package}", "Is its index up to date?")
+        found = dict(re.findall(r"^(\S+):\n.*\n  Candidate: (\S+)", text, re.MULTILINE))
+        for package in packages:
+            if found.get(package, "(none)") == "(none)":
+                raise console.Failure(f"{SUITE} has no package {package}", "Is its index up to date?")
+        return [found[package] for package in packages]
+
+    def depends(self, package, pattern):
+        """The first dependency of a package whose whole name matches a regular expression."""
+        text = subprocess.run(
+            ["apt-cache", *self._options(), "depends", package], capture_output=True, text=True, check=True
+        ).stdout
+        found = re.search(rf"Depends: ({pattern})$", text, re.MULTILINE)
+        if not found:
+            raise console.Failure(f"{SUITE}'s {package} depends on no package like {pattern}", "Is its index up to date?")
         return found[1]
 
     def download(self, package, folder):

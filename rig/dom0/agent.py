@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""dom0's side of the emulated machine: keeps domains on their CPU, mends the stub domain's consoles, obeys the rig.
+
+One request is one line of JSON on the virtio port `rig`, one reply is one line: {"ok": ...} or {"error": "..."}.
+"""
+
+import base64
+import glob
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from xen.lowlevel import xc, xs
+
+PORT = "rig"
+# dom0 runs on CPU 0 (dom0_vcpus_pin); all others here, so that a write to a device tells by its CPU who made it.
+GUEST_CPU = 1
+CONSOLES = "/local/domain/0/backend/console"
+# XenbusState values
+INIT_WAIT, CONNECTED = "2", "4"
+
+
+class Domains:
+    """Pins every new domain's virtual CPUs to GUEST_CPU, before the toolstack lets it run."""
+
+    def __init__(self):
+        self.xen = xc.xc()
+        self.store = xs.xs()
+        self.pinned = set()
+
+    def watch(self):
+        """Never returns. A domain is introduced to xenstore while it is built, paused."""
+        if self.xen.physinfo()["nr_cpus"] <= GUEST_CPU:
+            return
+        self.store.watch("@introduceDomain", "new")
+        while True:
+            self.store.read_watch()
+            for domain in self.xen.domain_getinfo(1, 1024):
+                self._pin(domain)
+
+    def _pin(self, domain):
+        number = domain["domid"]
+        if number in self.pinned:
+            return
+        try:
+            for vcpu in range(domain["max_vcpu_id"] + 1):
+                self.xen.vcpu_setaffinity(number, vcpu, [GUEST_CPU])
+            self.pinned.add(number)
+        except xc.Error as error:
+            print(f"cannot pin domain {number}: {error}", file=sys.stderr, flush=True)
+
+
+class Consoles:
+    """Completes the handshake of a Linux stub domain's consoles with QEMU 9 and later.
+
+    QEMU never connects console 0, whose ring fills up and stops the domain; console 2, from
+    which a saved state would come, has no file behind it, and the domain's kernel waits for it.
+    """
+
+    def __init__(self):
+        self.store = xs.xs()
+
+    def watch(self):
+        """Never returns."""
+        self.store.watch(CONSOLES, "console")
+        while True:
+            path, _token = self.store.read_watch()
+            parts = path.removeprefix(CONSOLES).split("/")
+            if len(parts) == 4:
+                self._mend(f"{CONSOLES}/{parts[1]}/{parts[2]}", parts[2], parts[3])
+
+    def _mend(self, console, number, key):
+        state = self.store.read("", f"{console}/state")
+        if number == "0" and key == "state" and state == INIT_WAIT:
+            self.store.write("", f"{console}/state", CONNECTED)
+        if number == "2" and state is not None and self.store.read("", f"{console}/output") is None:
+            self.store.write("", f"{console}/output", "file:/dev/null")
+
+
+class Requests:
+    """What the rig may ask for; each method is one request."""
+
+    def __init__(self):
+        self.xen = xc.xc()
+        self.store = xs.xs()
+
+    def version(self):
+        """Xen's version, as on its command `xl info`."""
+        info = self.xen.xeninfo()
+        return f"{info['xen_major']}.{info['xen_minor']}{info['xen_extra']}"
+
+    def put(self, path, data):
+        """Writes bytes (base64) to a file, making its folder."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb", buffering=0) as file:
+            file.write(base64.b64decode(data))
+
+    def get(self, path):
+        """A file's text, '' when there is none."""
+        try:
+            return Path(path).read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def run(self, command, timeout):
+        """Runs a shell command; returns its status (None: out of time) and its output."""
+        try:
+            done = subprocess.run(
+                command, shell=True, timeout=timeout, check=False,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )
+        except subprocess.TimeoutExpired as late:
+            return [None, (late.output or b"").decode(errors="replace")]
+        return [done.returncode, done.stdout.decode(errors="replace")]
+
+    def find(self, name):
+        """The number of the domain with this name, or None."""
+        for domain in self.xen.domain_getinfo(1, 1024):
+            if self.store.read("", f"/local/domain/{domain['domid']}/name") == name:
+                return domain["domid"]
+        return None
+
+    def state(self, domain):
+        """'running', 'gone', 'dying' or the reason of its shutdown."""
+        reasons = {0: "poweroff", 1: "reboot", 2: "suspend", 3: "crash", 4: "watchdog", 5: "soft-reset"}
+        for info in self.xen.domain_getinfo(domain, 1):
+            if info["domid"] == domain:
+                if info["dying"]:
+                    return "dying"
+                return reasons.get(info["shutdown_reason"], "shutdown") if info["shutdown"] else "running"
+        return "gone"
+
+    def unpause(self, domain):
+        """Lets a domain run."""
+        self.xen.domain_unpause(domain)
+
+    def keys(self, keys):
+        """Sends debug keys to Xen; what they print is on its console."""
+        self.xen.send_debug_keys(keys)
+
+    def read(self, path):
+        """A value of xenstore, None when there is none."""
+        return self.store.read("", path)
+
+    def write(self, path, value):
+        """Writes a value of xenstore."""
+        self.store.write("", path, value)
+
+
+def answer(requests, line):
+    """The reply to one line."""
+    try:
+        request = json.loads(line)
+        return {"ok": getattr(requests, request.pop("do"))(**request)}
+    except (xc.Error, xs.Error, OSError, ValueError, TypeError, AttributeError) as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def port():
+    """The device file of the virtio port, None when the machine has none."""
+    for name in glob.glob("/sys/class/virtio-ports/*/name"):
+        if Path(name).read_text(encoding="ascii").strip() == PORT:
+            return Path("/dev") / Path(name).parent.name
+    return None
+
+
+def main():
+    """Serves until the machine ends."""
+    helpers = [threading.Thread(target=service().watch, daemon=True) for service in (Domains, Consoles)]
+    for helper in helpers:
+        helper.start()
+    device = port()
+    if device is None:
+        for helper in helpers:
+            helper.join()
+        return
+    requests = Requests()
+    with open(device, "r+b", buffering=0) as line:
+        line.write(b'{"ok": "ready"}\n')
+        rest = b""
+        while True:
+            block = line.read(65536)
+            rest += block or b""
+            while b"\n" in rest:
+                request, rest = rest.split(b"\n", 1)
+                line.write(json.dumps(answer(requests, request)).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU as the machine under Xen: where it comes from, whether it serves, its command line."""
+
+import gzip
+import os
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import console
+from . import images, trace
+
+# MONITOR, because TCG's MWAIT faults in Xen's idle loop; RDTSCP, because its exit is reported as RDTSC's.
+CPU = "EPYC,+svm,+npt,-monitor,-rdtscp"
+CPUS = 2
+MEMORY = "2G"
+DOM0_MEMORY = "1024M"
+IOMMUS = {
+    "amd-vi": ["-device", "amd-iommu,intremap=on,pt=off"],
+    "vt-d": ["-device", "intel-iommu,intremap=on,caching-mode=off"],
+}
+# The AMD CPU and VT-d do not share page tables.
+XEN_IOMMU = {"amd-vi": "", "vt-d": "iommu=no-sharept"}
+XEN_OPTIONS = (
+    "console=com1 com1=115200,8n1 loglvl=all guest_loglvl=all conring_size=1m"
+    f" dom0_mem={DOM0_MEMORY},max:{DOM0_MEMORY} dom0_max_vcpus=1 dom0_vcpus_pin"
+)
+MULTIBOOT_MAGIC = (0x1BADB002).to_bytes(4, "little")
+
+
+@dataclass(frozen=True)
+class Device:
+    """An emulated device that can be passed through."""
+
+    address: str  # BUS:DEVICE.FUNCTION in the machine; bus 00
+    model: str  # QEMU's name and properties, as after -device
+    extra: tuple = ()  # further words of QEMU's command line, a drive for instance
+
+
+# Three alike, so that one boot can show differently set up pciback: permissive outlives a guest.
+DEVICES = (Device("00:04.0", "edu"), Device("00:05.0", "edu"), Device("00:06.0", "edu"))
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A QEMU that is known to serve."""
+
+    command: tuple
+    env: dict = field(default_factory=dict)
+
+    def ask(self, *words):
+        """What QEMU prints on a question such as `-cpu help`."""
+        try:
+            done = subprocess.run(
+                [*self.command, *words], env=self.env, capture_output=True, text=True, check=False, timeout=60
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise console.Failure(
+                f"{self.command[-1]} cannot be run ({error})", "Unset QEMU to use the one of Debian's packages."
+            ) from error
+        return done.stdout + done.stderr
+
+
+def find(archive):
+    """The QEMU that $QEMU names, else Debian's own in the cache; refused when it cannot serve."""
+    chosen = os.environ.get("QEMU")
+    emulator = Emulator((chosen,), dict(os.environ)) if chosen else _from_tree(images.qemu(archive))
+    _check(emulator, chosen or "Debian's QEMU")
+    return emulator
+
+
+def _from_tree(tree):
+    """Starts the tree's QEMU by the tree's own dynamic loader: the machine's libraries play no part."""
+    libraries = tree / "usr/lib/x86_64-linux-gnu"
+    command = (
+        str(tree / images.LOADER), "--library-path", str(libraries), str(tree / "usr/bin/qemu-system-x86_64"),
+        "-L", str(tree / "usr/share/qemu"), "-L", str(tree / "usr/share/seabios"),
+    )
+    return Emulator(command, {**os.environ, "QEMU_MODULE_DIR": str(libraries / "qemu")})
+
+
+def _check(emulator, name):
+    remedy = "Unset QEMU, or name a qemu-system-x86_64 of version 8 or later."
+    if "QEMU emulator" not in emulator.ask("--version"):
+        raise console.Failure(f"{name} is no QEMU", remedy)
+    devices = emulator.ask("-device", "help")
+    for wanted in ("edu", "amd-iommu", "intel-iommu"):
+        if f'name "{wanted}"' not in devices:
+            raise console.Failure(f"{name} has no device '{wanted}'", remedy)
+    if re.search(r"\.(svm|npt) \[bit", _complaints(emulator)):
+        raise console.Failure(f"{name} cannot emulate SVM with nested paging", remedy)
+
+
+def _complaints(emulator):
+    """What QEMU says it lacks of CPU, from starting an empty machine that quits at once."""
+    words = ["-M", "q35", "-accel", "tcg", "-nodefaults", "-display", "none", "-cpu", CPU, "-S", "-monitor", "stdio"]
+    done = subprocess.run(
+        [*emulator.command, *words],
+        env=emulator.env, input="quit\n", capture_output=True, text=True, check=False, timeout=60,
+    )
+    return done.stderr
+
+
+def unpacked_xen(file, folder):
+    """Xen as QEMU boots it: the multiboot ELF inside a xen.gz (or a plain one), placed in a folder."""
+    try:
+        data = Path(file).read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, gzip.BadGzipFile) as error:
+        raise console.Failure(f"{file} cannot be read as a hypervisor ({error})", "Name a xen.gz.") from error
+    if data[:4] != b"\x7fELF" or MULTIBOOT_MAGIC not in data[:8192]:
+        raise console.Failure(f"{file} is no hypervisor for multiboot", "Name a xen.gz, not a .efi or a -syms file.")
+    target = Path(folder) / "xen"
+    target.write_bytes(data)
+    return target
+
+
+def command(emulator, files, setup):
+    """QEMU's words for a machine.
+
+    `files` is an images.Images, `setup` a mapping: xen, xen_options, iommu, devices, dom0_options, trace, and
+    `channels`, the words for console, control and monitor.
+    """
+    hidden = "".join(f"(0000:{device.address})" for device in setup["devices"])
+    dom0 = f"{files.kernel.vmlinux} console=hvc0 loglevel=4 {setup['dom0_options']} xen-pciback.hide={hidden}"
+    if files.dom0_ramdisk is None:
+        dom0 += " root=/dev/vda rw rootfstype=ext4 init=/init"
+    modules = [dom0, *([str(files.dom0_ramdisk)] if files.dom0_ramdisk else [])]
+    words = [
+        *emulator.command, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", str(CPUS), "-m", MEMORY,
+        "-nodefaults", "-display", "none", "-no-reboot", "-no-user-config",
+        "-kernel", setup["xen"], "-append", f"{XEN_OPTIONS} {XEN_IOMMU[setup['iommu']]} {setup['xen_options']}",
+        "-initrd", ",".join(module.replace(",", ",,") for module in modules),
+        *IOMMUS[setup["iommu"]],
+        *_disk("root", files.dom0_root, "1c.0"), *_disk("stubdom", files.stubdom, "1d.0"),
+        *setup["channels"], "-msg", "timestamp=on", "-D", setup["trace"],
+    ]
+    for event in trace.EVENTS:
+        words += ["-trace", event]
+    for device in setup["devices"]:
+        words += [*device.extra, "-device", f"{device.model},addr={device.address.split(':')[1]}"]
+    return [str(word) for word in words]
+
+
+def _disk(name, file, address):
+    """A disk whose changes are thrown away."""
+    return [
+        "-drive", f"if=none,id={name},file={file},format=raw,snapshot=on",
+        "-device", f"virtio-blk-pci,drive={name},addr={address}",
+    ]

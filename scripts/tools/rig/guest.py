@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest of the emulated machine, and what became of it."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# The words a guest itself can end with; CRASH and TIMEOUT are the rig's.
+WORDS = ("SUCCESS", "SKIP", "ERROR", "FAILURE")
+_RESULT = re.compile(rf"Test result: ({'|'.join(WORDS)})\b")
+# QEMU's SVM emulation at times mixes host and guest state: the guest dies of a triple fault with Xen's own
+# code segment and address in its state. Xen prints the state, then the fault.
+_MIXED_STATE = re.compile(r"RIP:\s+e008:\[<ffff82d0[0-9a-f]{8}>\]")
+_GUEST_STATE = re.compile(r"\*\*\* Dumping Dom(\d+) vcpu#\d+ state: \*\*\*")
+_TRIPLE_FAULT = "Triple fault - invoking HVM shutdown"
+# Lines of a register dump in which RIP stands.
+_DUMP = 6
+
+
+@dataclass(frozen=True)
+class Guest:
+    """An HVM guest to run."""
+
+    name: str
+    image: Path  # a 32-bit ELF started in place of a firmware
+    vcpus: int = 1
+    memory: int = 32  # MiB
+    devices: tuple = ()  # host addresses, BUS:DEVICE.FUNCTION
+    device_model: str = "stubdom"  # or dom0: where QEMU runs
+    pciback: str = "default"  # or permissive, interrupt-control
+    stubdom_hook: str = ""  # a subcommand of rig/stubdom/hook.rs, run before the guest starts
+    paused: bool = False  # never let it run: only the hook's doings count
+    timeout: float = 60  # seconds from its start to its last line
+    config: str = ""  # further lines of xl's configuration
+
+
+@dataclass
+class Result:
+    """What became of a guest."""
+
+    status: str  # SUCCESS, SKIP, ERROR, FAILURE, CRASH or TIMEOUT; of a paused guest SUCCESS: it was set up
+    reason: str  # one sentence, '' on success
+    console: list = field(default_factory=list)  # what the guest printed, line by line
+    config_writes: list = field(default_factory=list)  # trace.Write, from assignment to just before the end
+    hook: str = ""  # what the stub domain's hook printed
+    interrupts: str = ""  # Xen's debug keys i and M, taken after the hook
+    seconds: float = 0.0
+    retries: int = 0  # times the emulator's own fault ended it and it was run again
+    xen_log: list = field(default_factory=list)  # all of Xen's console meanwhile
+
+
+def printed_by(lines, domain):
+    """What a domain printed itself, from Xen's console."""
+    mark = f"(d{domain}) "
+    return [line.split(mark, 1)[1] for line in lines if mark in line]
+
+
+def result_word(printed):
+    """The last word of a guest in XTF's form, or None."""
+    for line in reversed(printed):
+        if found := _RESULT.search(line):
+            return found[1]
+    return None
+
+
+def reason_of(printed, word):
+    """Why a guest did not succeed: the line before its last that says so."""
+    if word == "SUCCESS":
+        return ""
+    said = [line.strip() for line in printed if line.strip() and not _RESULT.search(line)]
+    marked = [line for line in said if line.lower().startswith(word.lower())]
+    return (marked or said or ["it gave no reason"])[-1]
+
+
+def emulator_fault(lines):
+    """True when a guest died of exactly the emulator's known fault."""
+    if not any(_TRIPLE_FAULT in line for line in lines):
+        return False
+    for index, line in enumerate(lines):
+        if _GUEST_STATE.search(line):
+            return any(_MIXED_STATE.search(near) for near in lines[index:index + _DUMP])
+    return False
+
+
+def config(guest, image, cpus):
+    """The guest's configuration in xl's form."""
+    lines = [
+        'type="hvm"', f'name="{guest.name}"', f'firmware_override="{image}"', f"vcpus={guest.vcpus}",
+        f"memory={guest.memory}", 'vga="none"', 'on_crash="preserve"', 'on_poweroff="preserve"',
+        'on_reboot="preserve"', 'on_watchdog="preserve"', 'device_model_version="qemu-xen"', cpus,
+    ]
+    if guest.devices:
+        lines.append(f"pci={[_passed(guest, device) for device in guest.devices]}")
+    if guest.device_model == "stubdom":
+        hook = f" rig.hook={guest.stubdom_hook} rig.device=0000:{guest.devices[0]}" if guest.stubdom_hook else ""
+        lines += [
+            "device_model_stubdomain_override=1", 'stubdomain_kernel="/stubdom/vmlinux"',
+            'stubdomain_ramdisk="/stubdom/ramdisk"', "stubdomain_memory=256",
+            f'stubdomain_cmdline="console=hvc0 loglevel=5 xen_privcmd.unrestricted=1{hook}"',
+        ]
+    return "\n".join([*lines, guest.config]) + "\n"
+
+
+def _passed(guest, device):
+    return f"{device},permissive=1" if guest.pciback == "permissive" else device

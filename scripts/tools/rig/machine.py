@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The emulated machine with Xen and dom0 running, and guests run on it one after another."""
+
+import base64
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from .. import console, debian, paths
+from . import channel, emulator, guest as guests, images, trace
+
+BOOT_SECONDS = 120
+# A stub domain and its device, with the rest of the host busy.
+CREATE_SECONDS = 150
+DESTROY_SECONDS = 60
+HOOK_SECONDS = 60
+# How often a guest is run again after the emulator's own fault, which ends about one run in eighty.
+RETRIES = 3
+PCIBACK = "/sys/bus/pci/drivers/pciback"
+_PR_SET_PDEATHSIG = 1
+
+
+class Machine:
+    """A context: entering boots Xen and dom0, leaving ends QEMU.
+
+    `xen` is a xen.gz. The attributes `console_log` and `trace_log` are paths, `version` is Xen's.
+    """
+
+    def __init__(self, xen, *, name="machine", xen_options="", iommu="amd-vi", kernel="small", devices=emulator.DEVICES):
+        if iommu not in emulator.IOMMUS:
+            raise console.Failure(f"there is no IOMMU '{iommu}'", f"Say {' or '.join(emulator.IOMMUS)}.")
+        self.name, self.devices = name, tuple(devices)
+        archive = debian.Archive().ready()
+        self.emulator = emulator.find(archive)
+        self.images = images.build(archive, kernel)
+        self.setup = {"xen": Path(xen), "xen_options": xen_options, "iommu": iommu, "devices": self.devices}
+        folder = paths.OUT / "rig" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self.console_log, self.trace_log, self.qemu_log = (folder / f"{part}.log" for part in ("console", "trace", "qemu"))
+        self.boots, self.version = 0, None
+        self.process = self.agent = self.qmp = self.private = None
+        self.cpus = {}
+
+    def __enter__(self):
+        self.boot()
+        return self
+
+    def __exit__(self, *_error):
+        self.stop()
+
+    def boot(self):
+        """Starts the machine and waits for dom0's agent."""
+        self.stop()
+        self.private = Path(tempfile.mkdtemp(prefix="msitrap-"))
+        begin = time.monotonic()
+        try:
+            self._start_qemu()
+            self._wait_for_agent(begin)
+            self.version = self.agent.ask("version")
+        except BaseException:
+            self.stop()
+            raise
+        self.boots += 1
+        console.say(f"{self.name}: Xen {self.version} and dom0 are up after {time.monotonic() - begin:.1f}s")
+
+    def stop(self):
+        """Ends QEMU and removes what belonged to this boot."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        for line in (self.agent, self.qmp):
+            if line:
+                line.close()
+        if self.private:
+            shutil.rmtree(self.private, ignore_errors=True)
+        self.process = self.agent = self.qmp = self.private = None
+
+    def running(self):
+        """True while QEMU runs."""
+        return self.process is not None and self.process.poll() is None
+
+    def run(self, guest):
+        """Runs a guest to its end; only the emulator's own fault makes it run again, and is counted."""
+        retries = 0
+        while True:
+            if not self.running():
+                self.boot()
+            result = _Run(self, guest).result()
+            result.retries = retries
+            if not guests.emulator_fault(result.xen_log) or retries == RETRIES:
+                return result
+            retries += 1
+            console.say(f"{guest.name}: the emulator's own fault ended it; run again ({retries})")
+
+    def monitor(self, command):
+        """Gives xl a command, such as 'debug-keys i'; returns what it and Xen then printed."""
+        mark = self.mark()
+        _status, output = self.agent.run(f"xl {command}")
+        # Xen prints from its own context; the console is quiet soon after.
+        return output + "\n".join(self.lines_after(self.settled(mark)))
+
+    def mark(self):
+        """The console's present end, for lines_after."""
+        return self.console_log.stat().st_size
+
+    def lines_after(self, mark):
+        """The console's lines since a mark."""
+        with open(self.console_log, "rb") as log:
+            log.seek(mark)
+            return log.read().decode(errors="replace").replace("\r", "").splitlines()
+
+    def settled(self, mark, quiet=0.5):
+        """Waits until the console has said nothing for `quiet` seconds; returns the mark given."""
+        size = -1
+        while size != self.mark():
+            size = self.mark()
+            time.sleep(quiet)
+        return mark
+
+    def writes_after(self, mark):
+        """The config writes since a size of the trace, as trace.parse gives them."""
+        with open(self.trace_log, "rb") as log:
+            log.seek(mark)
+            return trace.parse(log.read().decode(errors="replace"), self.cpus)
+
+    def _start_qemu(self):
+        folder = self.private
+        channels = [
+            "-chardev", f"file,id=console,path={self.console_log},append=on", "-serial", "chardev:console",
+            "-chardev", f"socket,id=rig,path={folder}/agent,server=on,wait=off",
+            "-device", "virtio-serial-pci,addr=1e.0", "-device", "virtserialport,chardev=rig,name=rig",
+            "-qmp", f"unix:{folder}/qmp,server=on,wait=off",
+        ]
+        setup = {
+            **self.setup, "xen": emulator.unpacked_xen(self.setup["xen"], folder), "channels": channels,
+            "dom0_options": "", "trace": self.trace_log,
+        }
+        words = emulator.command(self.emulator, self.images, setup)
+        # A boot of the same machine goes on in the same logs.
+        for log in (self.console_log, self.trace_log):
+            log.touch()
+        with open(self.qemu_log, "ab") as log:
+            self.process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.emulator.env,
+                preexec_fn=_die_with_parent, start_new_session=True,
+            )
+
+    def _wait_for_agent(self, begin):
+        while self.agent is None or self.qmp is None:
+            self._check_boot(begin)
+            try:
+                self.agent = self.agent or channel.Agent(self.private / "agent")
+                self.qmp = self.qmp or channel.Monitor(self.private / "qmp")
+            except OSError:
+                time.sleep(0.05)
+        self.cpus = self.qmp.cpus()
+        while True:
+            self._check_boot(begin)
+            try:
+                self.agent.receive(0.5)
+                return
+            except channel.Down:
+                continue
+
+    def _check_boot(self, begin):
+        if not self.running():
+            log = self.console_log if self.console_log.stat().st_size else self.qemu_log
+            raise console.Failure("the emulated machine ended while it started", "Its console says why.", log)
+        if time.monotonic() - begin > BOOT_SECONDS:
+            raise console.Failure(
+                f"dom0 of the emulated machine did not come up in {BOOT_SECONDS}s", "Its console says why.", self.console_log
+            )
+
+
+def _die_with_parent():
+    """Lets the kernel end QEMU with this program, however this program ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.umask(0o077)
+
+
+class _Run:
+    """One life of one guest."""
+
+    def __init__(self, machine, guest):
+        self.machine, self.guest = machine, guest
+        self.console_mark = machine.mark()
+        self.trace_mark = machine.trace_log.stat().st_size
+        self.begin, self.unpaused, self.end = time.time(), None, None
+        self.domain = None
+        self.outcome = guests.Result("CRASH", "")
+
+    def result(self):
+        """Runs the guest and removes it."""
+        try:
+            self._live()
+        except channel.Down as down:
+            self._died(down)
+        outcome = self.outcome
+        outcome.seconds = time.time() - self.begin
+        outcome.xen_log = self.machine.lines_after(self.console_mark)
+        outcome.console = guests.printed_by(outcome.xen_log, self.domain)
+        outcome.config_writes = self._writes()
+        return outcome
+
+    def _died(self, down):
+        """The whole machine is gone, or does not answer: it is ended, so that the next guest gets a new one."""
+        lines = self.machine.settled(self.console_mark) and self.machine.lines_after(self.console_mark)
+        panic = [line for line in lines or [] if "Panic on CPU" in line or "BUG at" in line or "Assertion" in line]
+        self.outcome.status = "CRASH"
+        self.outcome.reason = f"the machine went down ({down})" + (f": {panic[-1]}" if panic else "")
+        self.machine.stop()
+
+    def _live(self):
+        agent, guest = self.machine.agent, self.guest
+        agent.ask("put", path=f"/tmp/{guest.name}.elf", data=_base64(guest.image))
+        settings = guests.config(guest, f"/tmp/{guest.name}.elf", 'cpus="1"')
+        agent.ask("put", path=f"/tmp/{guest.name}.cfg", data=_base64(settings))
+        for device in guest.devices:
+            self._set_pciback(device)
+        status, output = agent.run(f"xl create -e -p /tmp/{guest.name}.cfg", CREATE_SECONDS)
+        self.domain = agent.ask("find", name=guest.name)
+        try:
+            if status != 0 or self.domain is None:
+                self._failed(f"xl could not create it: {_complaint(output)}")
+                return
+            if guest.stubdom_hook and not self._run_hook():
+                return
+            self._let_run()
+        finally:
+            self.end = time.time()
+            if self.domain is not None:
+                agent.run(f"xl destroy {guest.name}", DESTROY_SECONDS)
+
+    def _set_pciback(self, device):
+        """Sets pciback's mode for a device; `permissive` is libxl's to set, from the configuration."""
+        if self.guest.pciback == "interrupt-control":
+            command = f"echo 0000:{device} > {PCIBACK}/allow_interrupt_control"
+            status, output = self.machine.agent.run(command)
+            if status != 0:
+                raise console.Failure(f"pciback does not take allow_interrupt_control: {output.strip()}")
+
+    def _failed(self, reason):
+        self.outcome.status, self.outcome.reason = "CRASH", reason
+
+    def _run_hook(self):
+        """Lets the stub domain's hook run and waits for what it says."""
+        agent = self.machine.agent
+        stubdom = agent.ask("find", name=f"{self.guest.name}-dm")
+        agent.ask("write", path=f"/local/domain/{stubdom}/data/hook-go", value="1")
+        limit = time.monotonic() + HOOK_SECONDS
+        while time.monotonic() < limit:
+            if said := agent.ask("read", path=f"/local/domain/{stubdom}/data/hook"):
+                self.outcome.hook = said.strip()
+                self.outcome.interrupts = self.machine.monitor("debug-keys i") + self.machine.monitor("debug-keys M")
+                return True
+            time.sleep(0.2)
+        self._failed(f"the stub domain's '{self.guest.stubdom_hook}' said nothing in {HOOK_SECONDS}s")
+        return False
+
+    def _let_run(self):
+        if self.guest.paused:
+            self.outcome.status = "SUCCESS"
+            return
+        self.unpaused = time.time()
+        self.machine.agent.ask("unpause", domain=self.domain)
+        limit = time.monotonic() + self.guest.timeout
+        while time.monotonic() < limit:
+            time.sleep(0.1)
+            if self._ended():
+                return
+        self.outcome.status, self.outcome.reason = "TIMEOUT", f"no result in {self.guest.timeout:.0f}s"
+
+    def _ended(self):
+        """True when the guest said its last line, or can say no more; sets the outcome."""
+        # Asked before the console is read: a domain that is gone has said all it will.
+        state = self.machine.agent.ask("state", domain=self.domain)
+        printed = guests.printed_by(self.machine.lines_after(self.console_mark), self.domain)
+        if word := guests.result_word(printed):
+            self.outcome.status, self.outcome.reason = word, guests.reason_of(printed, word)
+            return True
+        if state != "running":
+            self.machine.settled(self.console_mark, 0.2)
+            self._failed(f"the guest ended without a result ({state})")
+            return True
+        return False
+
+    def _writes(self):
+        """The config writes of the guest's devices between assignment and the end."""
+        begin, end = self.begin, self.end or time.time()
+        start = self.unpaused or end
+        return [
+            trace.Write(when, device, register, value, cpu, "run" if when >= start else "assign")
+            for when, device, register, value, cpu in self.machine.writes_after(self.trace_mark)
+            if device in self.guest.devices and begin <= when <= end
+        ]
+
+
+def _complaint(output):
+    """The first error of xl, in one line."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in lines if "rror" in line), lines[-1] if lines else "it said nothing")
+
+
+def _base64(content):
+    data = content.encode() if isinstance(content, str) else Path(content).read_bytes()
+    return base64.b64encode(data).decode()
