@@ -63,7 +63,9 @@ pub fn that(what: fmt::Arguments, holds: bool) {
 pub fn reads_back(what: &str, msi: Msi, written: Message) {
     let seen = msi.message();
     if seen != written {
-        report::failure(format_args!("{what}: expected to read back {written:x?}, saw {seen:x?}"));
+        report::failure(format_args!(
+            "{what}: expected to read back {written:x?}, saw {seen:x?}"
+        ));
     }
 }
 
@@ -81,7 +83,9 @@ pub fn delivers(what: &str, device: &impl Device, times: u32, (vcpu, vector): (u
     settle();
     if interrupts::count(vcpu, vector) != times || interrupts::total() != times {
         let wanted = Vector(vector);
-        report::failure(format_args!("{what}: expected {times} of {wanted} on vCPU {vcpu}, saw {Seen}"));
+        report::failure(format_args!(
+            "{what}: expected {times} of {wanted} on vCPU {vcpu}, saw {Seen}"
+        ));
     }
 }
 

@@ -13,7 +13,10 @@ pub fn check(device: &impl Device, message: Message) {
     say!("{message:x?}");
     msi.program(message);
     msi.enable(true);
-    check::that(format_args!("invalid: enable reads back as set"), msi.control() & 1 == 1);
+    check::that(
+        format_args!("invalid: enable reads back as set"),
+        msi.control() & 1 == 1,
+    );
     check::reads_back("invalid", msi, message);
     check::delivers_nothing("invalid", device);
     check::reads_back("invalid, afterwards", msi, message);

@@ -41,7 +41,11 @@ pub struct Message {
 impl Message {
     /// Fixed delivery of `vector` to the vCPU with this physical APIC ID.
     pub const fn fixed(apic: u8, vector: u8) -> Self {
-        Self { address: BASE | (apic as u32) << 12, upper: 0, data: vector as u16 }
+        Self {
+            address: BASE | (apic as u32) << 12,
+            upper: 0,
+            data: vector as u16,
+        }
     }
 
     /// The same in logical destination mode: `set` has one bit for each vCPU.

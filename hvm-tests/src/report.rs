@@ -2,7 +2,7 @@
 //! The result of the test, in the words and the final line of XTF.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU8, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 use crate::{hypervisor, say};
 
@@ -27,7 +27,7 @@ fn note(result: u8, word: &str, text: fmt::Arguments) {
 
 /// The tested matter is wrong: says what was expected and what was seen.
 pub fn failure(text: fmt::Arguments) {
-    note(FAILURE, "Fail", text);
+    note(FAILURE, "Failure", text);
 }
 
 /// The test itself cannot go on as meant.

@@ -38,7 +38,9 @@ fn run() {
     let off = msi.control() & !ENABLE;
     function.select(msi.start() + CONTROL);
     let control = pci::DATA + u16::from(CONTROL);
-    costs.show("write MSI control, enable or disable in turn", |n| u16::output(control, off | (n as u16 & ENABLE)));
+    costs.show("write MSI control, enable or disable in turn", |n| {
+        u16::output(control, off | (n as u16 & ENABLE))
+    });
     msi.enable(false);
 }
 
@@ -58,11 +60,17 @@ fn own(costs: &Costs, msi: Msi, function: Function) {
     costs.show("read MSI data", |_| {
         u16::input(pci::DATA);
     });
-    costs.show("write MSI data, MSI off", |n| u16::output(pci::DATA, u16::from(VECTOR) + (n as u16 & 1)));
+    costs.show("write MSI data, MSI off", |n| {
+        u16::output(pci::DATA, u16::from(VECTOR) + (n as u16 & 1))
+    });
     msi.enable(true);
     function.select(msi.start() + msi.data());
-    costs.show("write MSI data, MSI on, same value", |_| u16::output(pci::DATA, u16::from(VECTOR)));
-    costs.show("write MSI data, MSI on, other value", |n| u16::output(pci::DATA, u16::from(VECTOR) + (n as u16 & 1)));
+    costs.show("write MSI data, MSI on, same value", |_| {
+        u16::output(pci::DATA, u16::from(VECTOR))
+    });
+    costs.show("write MSI data, MSI on, other value", |n| {
+        u16::output(pci::DATA, u16::from(VECTOR) + (n as u16 & 1))
+    });
 }
 
 struct Costs {

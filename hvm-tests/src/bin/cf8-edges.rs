@@ -12,10 +12,11 @@ use hvm_tests::{Device, Message, Msi, apic, check, devices};
 const VECTOR: u8 = 0x5f;
 /// Bits 27:24 of the address port, where some AMD processors take registers from 0x100 on.
 const EXTENDED: u32 = 0xf << 24;
-/// One dword of the header: read-only.
+/// The header's first dword cannot change.
 const READ_ONLY: u8 = 0x00;
-/// A dword whose registers this test must not change, and from which it reads.
 const ABSENT: Function = Function::at(0x1f, 7);
+
+type Step = fn(Msi, Function);
 
 hvm_tests::test!(run);
 
@@ -25,7 +26,7 @@ fn run() {
     let message = Message::fixed(apic::id(), VECTOR);
     msi.program(message);
     msi.enable(true);
-    let steps: [(&str, fn(Msi, Function)); 5] = [
+    let steps: [(&str, Step); 5] = [
         ("reads across the ports", reads),
         ("writes across the ports", writes),
         ("address port disabled", disabled),
@@ -56,7 +57,13 @@ fn reads(msi: Msi, function: Function) {
 
 /// Writes that cross a port's end, at a register that cannot change; zero does no harm to the ports around.
 fn writes(_: Msi, function: Function) {
-    for port in [pci::ADDRESS + 2, pci::ADDRESS + 3, pci::DATA + 1, pci::DATA + 2, pci::DATA + 3] {
+    for port in [
+        pci::ADDRESS + 2,
+        pci::ADDRESS + 3,
+        pci::DATA + 1,
+        pci::DATA + 2,
+        pci::DATA + 3,
+    ] {
         function.select(READ_ONLY);
         if port % 4 != 2 {
             u16::output(port, 0);
@@ -68,7 +75,11 @@ fn writes(_: Msi, function: Function) {
     u8::output(pci::ADDRESS, 0x40);
     u16::output(pci::ADDRESS, 0x40);
     let seen = u32::input(pci::ADDRESS);
-    check::equal(format_args!("address port after partial writes"), function.address(READ_ONLY), seen);
+    check::equal(
+        format_args!("address port after partial writes"),
+        function.address(READ_ONLY),
+        seen,
+    );
 }
 
 fn disabled(msi: Msi, function: Function) {
@@ -77,7 +88,11 @@ fn disabled(msi: Msi, function: Function) {
         u32::output(pci::DATA, 0);
         u16::output(pci::DATA + 2, 0);
         u8::output(pci::DATA, 0);
-        check::equal(format_args!("read with the address port disabled"), !0u32, u32::input(pci::DATA));
+        check::equal(
+            format_args!("read with the address port disabled"),
+            !0u32,
+            u32::input(pci::DATA),
+        );
     }
 }
 
@@ -85,7 +100,11 @@ fn absent(msi: Msi, _: Function) {
     for register in [msi.start(), msi.start() + ADDRESS] {
         ABSENT.write(register, 0u32);
         ABSENT.write(register + CONTROL, 0u16);
-        check::equal(format_args!("read of a function that is not there"), !0u32, ABSENT.read::<u32>(register));
+        check::equal(
+            format_args!("read of a function that is not there"),
+            !0u32,
+            ABSENT.read::<u32>(register),
+        );
     }
 }
 

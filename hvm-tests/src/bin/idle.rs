@@ -8,7 +8,11 @@ use hvm_tests::{Device, Message, Msi, check, devices, say, time};
 
 const SECONDS: u64 = 60;
 const REMARK: u64 = 10;
-const NOTHING: Message = Message { address: 0, upper: 0, data: 0 };
+const NOTHING: Message = Message {
+    address: 0,
+    upper: 0,
+    data: 0,
+};
 
 hvm_tests::test!(run);
 

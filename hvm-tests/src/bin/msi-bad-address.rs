@@ -23,6 +23,12 @@ fn run() {
         return;
     }
     for bit in RESERVED {
-        invalid::check(&device, Message { address: valid.address | 1 << bit, ..valid });
+        invalid::check(
+            &device,
+            Message {
+                address: valid.address | 1 << bit,
+                ..valid
+            },
+        );
     }
 }

@@ -15,6 +15,12 @@ fn run() {
     let Some(device) = devices::find() else { return };
     let valid = Message::fixed(apic::id(), invalid::VECTOR);
     for mode in MODES {
-        invalid::check(&device, Message { data: valid.data | mode << 8, ..valid });
+        invalid::check(
+            &device,
+            Message {
+                data: valid.data | mode << 8,
+                ..valid
+            },
+        );
     }
 }

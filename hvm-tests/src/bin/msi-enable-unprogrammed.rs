@@ -7,7 +7,11 @@
 
 use hvm_tests::{Device, Message, Msi, check, devices};
 
-const NOTHING: Message = Message { address: 0, upper: 0, data: 0 };
+const NOTHING: Message = Message {
+    address: 0,
+    upper: 0,
+    data: 0,
+};
 
 hvm_tests::test!(run);
 
