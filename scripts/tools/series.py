@@ -15,7 +15,7 @@ _FORM = (
     ("a subject '[PATCH n/m] area: what'", r"^Subject: \[PATCH[^\]]*\] \S+: \S"),
     ("a body", r"^Subject: .*\n(?: .*\n)*(?:[\w-]+: .*\n)*\n(?!Signed-off-by|---)\S"),
     ("a Signed-off-by line", r"^Signed-off-by: .+ <\S+@\S+>$"),
-    ("a '---' line before the diff", r"^---$[\s\S]*?^diff --git "),
+    ("a diff after the text", r"^Signed-off-by: .*\n(?:\n|---\n[\s\S]*?)?^diff --git "),
 )
 
 
