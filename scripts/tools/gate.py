@@ -17,6 +17,8 @@ _INDIRECT_THUNK, _RETURN_THUNK = "__x86_indirect_thunk_", "__x86_return_thunk"
 _COMPILER = frozenset({"memcpy", "memmove", "memset", "memcmp"})
 # Xen's linker script places these and no others.
 _SECTIONS = frozenset({".text", ".rodata", ".data.rel.ro", ".data", ".bss", ".note.GNU-stack"})
+_TABLE = "_GLOBAL_OFFSET_TABLE_"
+_CONSTRUCTORS = re.compile(r"\.(init|fini|preinit)(_array)?\b|\.[cd]tors\b")
 # Findings shown of a rule that fails; the report has all.
 _SHOWN = 3
 
@@ -93,7 +95,7 @@ def no_got(unit, _demands):
         if _is_got(relocation):
             yield _reference(unit, relocation)
     for symbol in unit.symbols:
-        if symbol.name == "_GLOBAL_OFFSET_TABLE_":
+        if symbol.name == _TABLE:
             yield f"symbol {symbol.name}"
 
 
@@ -130,7 +132,7 @@ def return_thunks(unit, demands):
 def imports(unit, demands):
     """undefined symbols are exactly the listed imports and the thunks in use"""
     listed = demands.symbols.imports
-    found = {s.name for s in unit.symbols if not s.defined and s.name}
+    found = {s.name for s in unit.symbols if not s.defined and s.name} - {_TABLE}
     for name in sorted(found - listed):
         if not _is_thunk(name, demands.mitigations):
             yield f"{name} is undefined and not a listed import"
@@ -158,7 +160,7 @@ def no_writable_code(unit, _demands):
 def no_constructors(unit, _demands):
     """no code that would have to run at start-up"""
     for section in unit.sections:
-        if re.match(r"\.(init|fini|preinit)(_array)?\b|\.[cd]tors\b", section.name):
+        if _CONSTRUCTORS.match(section.name):
             yield f"section {section.name}"
 
 
@@ -178,13 +180,22 @@ def no_thread_local(unit, _demands):
 def known_sections(unit, _demands):
     """only sections that Xen's linker script places"""
     for section in unit.sections:
-        if section.flags & elf.ALLOC and section.name not in _SECTIONS:
+        has_its_own_rule = section.flags & elf.TLS or _CONSTRUCTORS.match(section.name)
+        if section.flags & elf.ALLOC and section.name not in _SECTIONS and not has_its_own_rule:
             yield f"section {section.name}"
+
+
+def short_names(unit, _demands):
+    """no symbol name longer than Xen's buffer for one"""
+    for symbol in unit.symbols:
+        if len(symbol.name) > module.LONGEST_NAME:
+            yield f"symbol {symbol.name[:40]}... has {len(symbol.name)} bytes"
 
 
 RULES = (
     no_panic, no_vector_registers, no_red_zone, text_is_relative, data_is_plain, no_got, landing_pads, indirect_thunks,
     return_thunks, imports, exports, no_writable_code, no_constructors, no_thread_local, known_sections,
+    short_names,
 )
 
 

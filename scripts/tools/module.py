@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,11 @@ _TARGET_NAME = "x86_64-xen"
 _SOURCES = [paths.TOP / name for name in ("Cargo.toml", "Cargo.lock", "src", "scripts/x86_64-xen.json")]
 _ENDBR64 = b"\xf3\x0f\x1e\xfa"
 _NOP4 = b"\x0f\x1f\x40\x00"
+
+# Xen keeps a symbol's name in a buffer of 127 bytes, and fills it without looking.
+LONGEST_NAME = 127
+# What is left of a longer name at either end.
+_HEAD, _TAIL = 40, 60
 
 # One section of each kind, under the names that Xen's own linker script places.
 _LAYOUT = """
@@ -83,7 +89,7 @@ def target(base, overrides, mitigations, rustc_z):
 def _make(tools, mitigations, folder):
     archive = _compile(tools, mitigations, folder)
     wanted = symbols.read().exports
-    linked = _link(archive, wanted, folder)
+    linked = _trim(_link(archive, wanted, folder), wanted, folder)
     (folder / OBJECT.name).write_bytes(without_spare_landings(elf.Object(linked)))
     for scratch in folder.iterdir():
         if scratch.name != OBJECT.name:
@@ -119,22 +125,46 @@ def _remaps(tools):
 
 
 def _link(archive, wanted, folder):
-    """Joins the library into one object in which only the exports are seen from outside."""
+    """Joins what the exports need of the library into one object."""
     (folder / "layout.lds").write_text(_LAYOUT)
-    (folder / "exports").write_text("".join(f"{name}\n" for name in sorted(wanted)))
-    linked, trimmed = folder / "linked.o", folder / "trimmed.o"
+    linked = folder / "linked.o"
     undefined = [word for name in sorted(wanted) for word in ("-u", name)]
     console.run(
         ["ld", "-r", "--gc-sections", *undefined, "-T", folder / "layout.lds", "--build-id=none",
          "-o", linked, archive],
         "object",
     )
+    return linked
+
+
+def _trim(linked, wanted, folder):
+    """Hides every symbol but the exports, gives the hidden ones readable names, drops what is not code or data."""
+    (folder / "exports").write_text("".join(f"{name}\n" for name in sorted(wanted)))
+    local = [s.name for s in elf.Object(linked).symbols if s.defined and s.name.startswith("_")]
+    (folder / "names").write_text("".join(f"{old} {new}\n" for old, new in readable(local).items()))
+    trimmed = folder / "trimmed.o"
     console.run(
-        ["objcopy", f"--keep-global-symbols={folder / 'exports'}", "--discard-locals",
-         *[f"--remove-section={name}" for name in _DROPPED], linked, trimmed],
+        ["objcopy", f"--keep-global-symbols={folder / 'exports'}", f"--redefine-syms={folder / 'names'}",
+         "--discard-locals", *[f"--remove-section={name}" for name in _DROPPED], linked, trimmed],
         "object",
     )
     return trimmed
+
+
+def readable(names):
+    """A name for each mangled one that a person can read in Xen's own traces: dots between the parts."""
+    plain = subprocess.run(
+        ["c++filt", "--format=rust"], input="\n".join(names), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    found, seen = {}, Counter()
+    for name, text in zip(names, plain):
+        text = re.sub(r"\[[0-9a-f]+\]|::h[0-9a-f]{16}$", "", text)
+        short = re.sub(r"[^A-Za-z0-9_]+", ".", text).strip(".")
+        if len(short) > _HEAD + _TAIL:
+            short = f"{short[:_HEAD]}..{short[-_TAIL:]}"
+        found[name] = f"{short}.{seen[short]}" if seen[short] else short
+        seen[short] += 1
+    return found
 
 
 def without_spare_landings(unit):
