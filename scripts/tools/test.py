@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command scripts/test."""
+
+import argparse
+import sys
+
+from . import console, report
+from .suites import host
+
+_TEXT = """\
+Tests msitrap.
+
+  scripts/test               everything but the long tests
+  scripts/test all           everything
+  scripts/test host          form, lints, unit and property tests: needs no Xen
+  scripts/test object        the object that Xen links, the series, what the option changes
+  scripts/test rig [NAME...] boots of the emulated machine, or only the tests so named
+
+The last line counts; the status is 0 only when nothing failed. Results are in
+out/report/test.json and test.xml (JUnit), the object's in out/report/object.json,
+consoles and traces of the emulated machine in out/rig.
+"""
+
+
+def main(words):
+    """Runs the command; returns its exit status."""
+    options = _parse(words)
+    into = report.Report()
+    host.run(into)
+    return into.finish()
+
+
+def _parse(words):
+    parser = argparse.ArgumentParser(
+        prog="scripts/test", usage="scripts/test [all | host | object | rig [NAME...]]",
+        description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("part", nargs="?", choices=("all", "host", "object", "rig"), help=argparse.SUPPRESS)
+    parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    if options.names and options.part != "rig":
+        parser.error("names go with 'rig'")
+    return options
+
+
+if __name__ == "__main__":
+    console.main(lambda: main(sys.argv[1:]))
