@@ -22,6 +22,12 @@ CONSOLES = "/local/domain/0/backend/console"
 INIT_WAIT, CONNECTED = "2", "4"
 
 
+def value(store, path):
+    """A value of xenstore as text, None when there is none."""
+    found = store.read("", path)
+    return None if found is None else found.decode(errors="replace")
+
+
 class Domains:
     """Pins every new domain's virtual CPUs to GUEST_CPU, before the toolstack lets it run."""
 
@@ -72,11 +78,12 @@ class Consoles:
                 self._mend(f"{CONSOLES}/{parts[1]}/{parts[2]}", parts[2], parts[3])
 
     def _mend(self, console, number, key):
-        state = self.store.read("", f"{console}/state")
-        if number == "0" and key == "state" and state == INIT_WAIT:
+        if number == "0" and key == "state" and value(self.store, f"{console}/state") == INIT_WAIT:
             self.store.write("", f"{console}/state", CONNECTED)
-        if number == "2" and state is not None and self.store.read("", f"{console}/output") is None:
-            self.store.write("", f"{console}/output", "file:/dev/null")
+        if number == "2" and key == "frontend":
+            frontend = value(self.store, f"{console}/frontend")
+            if frontend and value(self.store, f"{frontend}/output") is None:
+                self.store.write("", f"{frontend}/output", "file:/dev/null")
 
 
 class Requests:
@@ -118,7 +125,7 @@ class Requests:
     def find(self, name):
         """The number of the domain with this name, or None."""
         for domain in self.xen.domain_getinfo(1, 1024):
-            if self.store.read("", f"/local/domain/{domain['domid']}/name") == name:
+            if value(self.store, f"/local/domain/{domain['domid']}/name") == name:
                 return domain["domid"]
         return None
 
@@ -142,11 +149,11 @@ class Requests:
 
     def read(self, path):
         """A value of xenstore, None when there is none."""
-        return self.store.read("", path)
+        return value(self.store, path)
 
-    def write(self, path, value):
+    def write(self, path, text):
         """Writes a value of xenstore."""
-        self.store.write("", path, value)
+        self.store.write("", path, text)
 
 
 def answer(requests, line):

@@ -86,7 +86,7 @@ def config(guest, image, cpus):
     """The guest's configuration in xl's form."""
     lines = [
         'type="hvm"', f'name="{guest.name}"', f'firmware_override="{image}"', f"vcpus={guest.vcpus}",
-        f"memory={guest.memory}", 'vga="none"', 'on_crash="preserve"', 'on_poweroff="preserve"',
+        f"memory={guest.memory}", 'vga="none"', "vnc=0", 'on_crash="preserve"', 'on_poweroff="preserve"',
         'on_reboot="preserve"', 'on_watchdog="preserve"', 'device_model_version="qemu-xen"', cpus,
     ]
     if guest.devices:

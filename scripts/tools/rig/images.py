@@ -84,6 +84,10 @@ def _make_dom0_root(tree, folder):
     for applet in _applets(root):
         if not any((root / place / applet).exists() for place in ("usr/bin", "usr/sbin")):
             (root / "usr/bin" / applet).symlink_to("busybox")
+    # What the maintainer scripts of Debian's base packages would have made.
+    for link, to in (("var/run", "/run"), ("var/lock", "/run/lock")):
+        (root / link).rmdir()
+        (root / link).symlink_to(to)
     (root / "etc/passwd").write_text("root::0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
     (root / "etc/profile").write_text("PS1='dom0# '\n")

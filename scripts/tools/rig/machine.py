@@ -60,7 +60,7 @@ class Machine:
         self.private = Path(tempfile.mkdtemp(prefix="msitrap-"))
         begin = time.monotonic()
         try:
-            self._start_qemu()
+            self._start_qemu(["-chardev", f"file,id=console,path={self.console_log},append=on"])
             self._wait_for_agent(begin)
             self.version = self.agent.ask("version")
         except BaseException:
@@ -129,26 +129,36 @@ class Machine:
             log.seek(mark)
             return trace.parse(log.read().decode(errors="replace"), self.cpus)
 
-    def _start_qemu(self):
+    def by_hand(self):
+        """Gives the terminal to dom0's prompt until the machine ends; returns QEMU's status."""
+        self.private = Path(tempfile.mkdtemp(prefix="msitrap-"))
+        try:
+            self._start_qemu(["-chardev", f"stdio,mux=on,id=console,signal=off,logfile={self.console_log}"], "rig.shell")
+            return self.process.wait()
+        finally:
+            self.stop()
+
+    def _start_qemu(self, terminal, dom0_options=""):
         folder = self.private
         channels = [
-            "-chardev", f"file,id=console,path={self.console_log},append=on", "-serial", "chardev:console",
+            *terminal, "-serial", "chardev:console",
             "-chardev", f"socket,id=rig,path={folder}/agent,server=on,wait=off",
             "-device", "virtio-serial-pci,addr=1e.0", "-device", "virtserialport,chardev=rig,name=rig",
             "-qmp", f"unix:{folder}/qmp,server=on,wait=off",
         ]
         setup = {
             **self.setup, "xen": emulator.unpacked_xen(self.setup["xen"], folder), "channels": channels,
-            "dom0_options": "", "trace": self.trace_log,
+            "dom0_options": dom0_options, "trace": self.trace_log,
         }
         words = emulator.command(self.emulator, self.images, setup)
+        by_hand = bool(dom0_options)
         # A boot of the same machine goes on in the same logs.
         for log in (self.console_log, self.trace_log):
             log.touch()
         with open(self.qemu_log, "ab") as log:
             self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.emulator.env,
-                preexec_fn=_die_with_parent, start_new_session=True,
+                words, stdin=None if by_hand else subprocess.DEVNULL, stdout=None if by_hand else log, stderr=log,
+                env=self.emulator.env, preexec_fn=_die_with_parent, start_new_session=not by_hand,
             )
 
     def _wait_for_agent(self, begin):
@@ -252,7 +262,7 @@ class _Run:
         """Lets the stub domain's hook run and waits for what it says."""
         agent = self.machine.agent
         stubdom = agent.ask("find", name=f"{self.guest.name}-dm")
-        agent.ask("write", path=f"/local/domain/{stubdom}/data/hook-go", value="1")
+        agent.ask("write", path=f"/local/domain/{stubdom}/data/hook-go", text="1")
         limit = time.monotonic() + HOOK_SECONDS
         while time.monotonic() < limit:
             if said := agent.ask("read", path=f"/local/domain/{stubdom}/data/hook"):
