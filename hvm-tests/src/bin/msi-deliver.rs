@@ -24,9 +24,9 @@ fn run() {
             msi.control() & 1 == 1,
         );
         check::delivers(round, &device, TIMES, (0, VECTOR));
-        // INTx would take over otherwise, and rightly so.
-        device.function().disable_intx(true);
         msi.enable(false);
+        // INTx would take over otherwise, and rightly so; msi-intx looks at that.
+        device.function().disable_intx(true);
         check::that(
             format_args!("{round}: enable reads back as clear"),
             msi.control() & 1 == 0,

@@ -24,8 +24,9 @@ fn run() {
         check::that(format_args!("enable reads back as set"), msi.control() & 1 == 1);
         check::reads_back("while on", msi, NOTHING);
         check::delivers_nothing("MSI on, no message", &device);
-        device.function().disable_intx(true);
         msi.enable(false);
+        // With MSI off the device would fall back to INTx.
+        device.function().disable_intx(true);
         check::that(format_args!("enable reads back as clear"), msi.control() & 1 == 0);
         check::delivers_nothing("MSI off again", &device);
         device.function().disable_intx(false);

@@ -151,8 +151,6 @@ fn enable_by_any_width(device: &impl Device, msi: Msi) {
             msi.write(CONTROL, control as u8)
         }),
     ];
-    // With MSI off the device would fall back to INTx.
-    device.function().disable_intx(true);
     for (what, _, write) in ways.into_iter().filter(|&(_, possible, _)| possible) {
         for control in [off | ENABLE, off] {
             write(msi, control);
@@ -161,7 +159,10 @@ fn enable_by_any_width(device: &impl Device, msi: Msi) {
             if control & ENABLE != 0 {
                 check::delivers(what, device, 2, (0, VECTOR));
             } else {
+                // With MSI off the device would fall back to INTx.
+                device.function().disable_intx(true);
                 check::delivers_nothing(what, device);
+                device.function().disable_intx(false);
             }
         }
     }
@@ -176,7 +177,6 @@ fn enable_by_any_width(device: &impl Device, msi: Msi) {
     msi.write(0, !header);
     check::delivers("2 bytes at the header, which has no enable bit", device, 2, (0, VECTOR));
     msi.enable(false);
-    device.function().disable_intx(false);
 }
 
 /// A message written byte by byte is the message that arrives.
