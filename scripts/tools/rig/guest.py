@@ -43,10 +43,12 @@ class Result:
     console: list = field(default_factory=list)  # what the guest printed, line by line
     config_writes: list = field(default_factory=list)  # trace.Write, from assignment to just before the end
     hook: str = ""  # what the stub domain's hook printed
+    dom0_log: list = field(default_factory=list)  # what dom0's kernel (pciback) said to the hook's attempt
     interrupts: str = ""  # Xen's debug keys i and M, taken after the hook
     seconds: float = 0.0
     retries: int = 0  # times the emulator's own fault ended it and it was run again
     xen_log: list = field(default_factory=list)  # all of Xen's console meanwhile
+    device_model_log: str = ""  # what QEMU, and the stub domain's kernel, printed
 
 
 def printed_by(lines, domain):

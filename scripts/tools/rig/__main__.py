@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""scripts/rig: the emulated machine by hand."""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from .. import console, paths
+from . import DEVICES, Machine, Device, prepare, stock_xen
+from .emulator import IOMMUS
+
+DEFAULT_XEN = paths.OUT / "xen-4.20.gz"
+# A full build of kernel and images, and memory for the machine beside it.
+DISK_GIB, MEMORY_GIB = 15, 4
+HELP = """\
+A PC emulated by QEMU, with an IOMMU that remaps interrupts, under Xen. dom0 and
+the stub domain are made of Debian 13's packages; changes to their disks are
+thrown away at the end. Three 'edu' devices stand at 00:04.0, 00:05.0 and
+00:06.0, ready to be passed through.
+"""
+COMMANDS = """\
+commands:
+  prepare         build what a machine needs (first time: about ten minutes) and stop
+  shell           boot out/xen-4.20.gz (or --xen FILE) to dom0's prompt on this terminal
+  boot FILE.gz    the same with any other Xen; 'stock' is Debian's own
+
+At the prompt 'xl' is at hand; 'poweroff' ends the machine, and so does Ctrl-A x.
+Console and trace of config writes are kept in out/rig/shell.
+"""
+
+
+def main():
+    """Reads the command line and does what it says."""
+    words = _parser().parse_args()
+    _check_room()
+    if words.command == "prepare":
+        prepare(words.kernel)
+        console.say("the emulated machine is ready")
+        return 0
+    if not sys.stdin.isatty():
+        console.say("no terminal: dom0's prompt reads what is piped in")
+    machine = Machine(
+        _xen(words), name="shell", xen_options=words.xen_options, iommu=words.iommu, kernel=words.kernel,
+        devices=[*DEVICES, *map(_device, words.device)],
+    )
+    return machine.by_hand()
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="scripts/rig", description=HELP, epilog=COMMANDS, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=["prepare", "shell", "boot"], help="see below")
+    parser.add_argument("file", nargs="?", help="for 'boot': the hypervisor")
+    parser.add_argument("--xen", metavar="FILE", help="the hypervisor for 'shell'")
+    parser.add_argument("--xen-options", metavar="TEXT", default="", help="added to Xen's command line")
+    parser.add_argument("--iommu", choices=list(IOMMUS), default="amd-vi", help="the IOMMU (default: %(default)s)")
+    parser.add_argument(
+        "--kernel", choices=["small", "stock"], default="small",
+        help="a small kernel built here, or Debian's own (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device", metavar="ADDRESS=MODEL", action="append", default=[],
+        help="one more device to pass through, such as 00:08.0=e1000e",
+    )
+    return parser
+
+
+def _device(text):
+    address, separator, model = text.partition("=")
+    if not separator or not model:
+        raise console.Failure(f"'{text}' is no device", "Say ADDRESS=MODEL, such as 00:08.0=e1000e.")
+    return Device(address, model)
+
+
+def _xen(words):
+    if words.command == "boot" and not words.file:
+        raise console.Failure("'boot' needs a hypervisor", "Name a xen.gz, or 'stock' for Debian's own.")
+    if words.command == "shell" and words.file:
+        raise console.Failure(f"'shell' takes no '{words.file}'", "Say --xen FILE, or 'boot FILE'.")
+    chosen = words.file or words.xen
+    if chosen == "stock":
+        return stock_xen()
+    file = Path(chosen) if chosen else DEFAULT_XEN
+    if not file.is_file():
+        raise console.Failure(
+            f"there is no hypervisor {file}", "Name another." if chosen else "Make it with scripts/build."
+        )
+    return file
+
+
+def _check_room():
+    paths.CACHE.mkdir(parents=True, exist_ok=True)
+    # Room is needed for building; a finished cache needs none to speak of.
+    disk = shutil.disk_usage(paths.CACHE).free >> 30
+    if disk < DISK_GIB and not any(paths.CACHE.glob("stubdom-*")):
+        raise console.Failure(
+            f"only {disk} GiB are free at {paths.CACHE}", f"Free {DISK_GIB} GiB, or set MSITRAP_CACHE to a roomier place."
+        )
+    memory = _free_memory() >> 20
+    if memory < MEMORY_GIB:
+        raise console.Failure(f"only {memory} GiB of memory are free", f"The machine needs {MEMORY_GIB} GiB.")
+
+
+def _free_memory():
+    """KiB of memory that programs can still have."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1])
+    return 0
+
+
+console.main(main)
