@@ -23,30 +23,25 @@ _ORIGIN = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to build Xen: lines for its .config, and whether the series is applied."""
+    """One way to build Xen: lines for its .config, whether the series is applied, further compiler flags."""
 
     name: str
     config: tuple
     patched: bool = True
+    flags: tuple = ()
 
 
 RELEASE = Variant("release", ("# CONFIG_DEBUG is not set", "CONFIG_MSITRAP=y"))
 DEBUG = Variant("debug", ("CONFIG_DEBUG=y", "CONFIG_MSITRAP=y"))
-# The same source with the option off, and without the series: what must not differ.
-OFF = Variant("off", ("# CONFIG_DEBUG is not set", "# CONFIG_MSITRAP is not set"))
-STOCK = Variant("stock", ("# CONFIG_DEBUG is not set",), patched=False)
-_NAMES = {RELEASE: "xen-4.20", DEBUG: "xen-4.20-debug", OFF: "xen-4.20-off", STOCK: "xen-4.20-stock"}
+_NAMES = {RELEASE: "xen-4.20", DEBUG: "xen-4.20-debug"}
 
 
 def build(variant=RELEASE):
     """Builds one variant, or takes it from the cache; returns its files in out/ by kind (gz, efi, syms)."""
     tree = Tree(variant)
     config = tree.config()
-    inputs = [tree.source.name, config, *compiler_versions(), Path(__file__)]
-    unit = None
-    if "CONFIG_MSITRAP=y" in variant.config:
-        unit = module.build(module.Mitigations.of_config(config))
-        inputs.append(unit)
+    unit = module.build(module.Mitigations.of_config(config))
+    inputs = [tree.source.name, config, unit, *compiler_versions(), Path(__file__)]
     folder = cache.build(
         f"xen-{variant.name}", inputs, lambda into: _make(tree, config, unit, into), f"building Xen ({variant.name})"
     )
@@ -78,11 +73,18 @@ class Tree:
 
     def make(self, *words):
         """Runs make in the tree's xen/; the caller holds the tree."""
-        jobs = f"-j{os.cpu_count() or 1}"
+        settings = [f"-j{os.cpu_count() or 1}", f"EXTRA_CFLAGS_XEN_CORE={' '.join(self.variant.flags)}"]
         console.run(
-            ["make", jobs, "-C", self.folder / "xen", *words],
+            ["make", *settings, "-C", self.folder / "xen", *words],
             f"xen-{self.variant.name}", env=_environment(), umask=0o022,
         )
+
+    def build(self, config, *words):
+        """Builds the tree with the text `config` as .config and `words` for make; the caller holds it."""
+        file = self.folder / "xen/.config"
+        if not file.exists() or file.read_text() != config:
+            file.write_text(config)
+        self.make(*words)
 
     def _configure(self, into):
         wanted = "".join(f"{line}\n" for line in self.variant.config)
@@ -124,13 +126,9 @@ def compiler_versions():
 
 
 def _make(tree, config, unit, into):
-    _check_disk()
-    (into / "config").write_text(config)
+    check_disk()
     with tree.held() as folder:
-        if not _same(into / "config", folder / "xen/.config"):
-            shutil.copy(into / "config", folder / "xen/.config")
-        words = [_place(unit, folder)] if unit else []
-        tree.make(*words)
+        tree.build(config, _place(unit, folder))
         for file in _PRODUCTS.values():
             if not (folder / "xen" / file).is_file():
                 raise console.Failure(
@@ -173,7 +171,8 @@ def _environment():
     return {**kept, **_ORIGIN}
 
 
-def _check_disk():
+def check_disk():
+    """Stops when there is too little room for a build."""
     free = shutil.disk_usage(paths.CACHE).free
     if free < _DISK:
         raise console.Failure(
