@@ -5,7 +5,7 @@ import argparse
 import sys
 
 from . import console, report
-from .suites import host
+from .suites import host, object as objects, rig
 
 _TEXT = """\
 Tests msitrap.
@@ -25,8 +25,15 @@ consoles and traces of the emulated machine in out/rig.
 def main(words):
     """Runs the command; returns its exit status."""
     options = _parse(words)
+    everything = options.part == "all"
     into = report.Report()
-    host.run(into)
+    if options.part in (None, "all", "host"):
+        host.run(into)
+    if options.part in (None, "all", "object"):
+        objects.run(into, everything)
+    if options.part in (None, "all", "rig"):
+        with into.stage("rig: images", rig.SUITE):
+            rig.run(into, options.names, everything)
     return into.finish()
 
 

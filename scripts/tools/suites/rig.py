@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The suite `rig`: the emulated machine with msitrap's Xen, and guests judged from inside and outside."""
+
+import difflib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .. import console, debian, guests, observe, report, xen
+from ..rig import DEVICES, Guest, Machine, emulator, stock_xen
+
+SUITE = "rig"
+DEVICE = DEVICES[0].address
+EPERM = 1
+# What a hypervisor says when something is wrong with it.
+_ALARM = re.compile(r"\bWARN|\bBUG\b|Assertion|Xen call trace|Xen WARN|Panic on CPU|lock.*(order|recursion)|UBSAN", re.I)
+_LEARNED = "learned as the guest's function"
+# The guest's own words when an expected interrupt of MSI did not come.
+NOTHING_CAME = re.compile(r"expected \d+ of vector 0x[0-9a-f]+ on vCPU \d+, saw")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One life of a guest and how it is judged: `judge(boot, result)` gives findings by test name ('' is its own)."""
+
+    name: str
+    guest: Callable  # images by name -> Guest
+    judge: Callable
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One start of the emulated machine, and what is run on it."""
+
+    name: str
+    probes: tuple
+    variant: xen.Variant = xen.RELEASE
+    options: str = ""
+    iommu: str = "amd-vi"
+    kernel: str = "small"
+    trapped: bool = True  # msitrap is on
+
+
+def run(into, names=(), everything=False):
+    """Runs the suite, or the tests of these names; results go into the report `into`."""
+    images = guests.build()
+    boots = plan(images, everything or bool(names))
+    chosen = select(boots, images, names)
+    if bare := [test for test in bare_tests(images) if f"bare/{test.name}" in chosen]:
+        with into.stage("rig: guests on plain hardware", SUITE):
+            _run_bare(into, bare)
+    for boot in boots:
+        wanted = tuple(probe for probe in boot.probes if f"{boot.name}/{probe.name}" in chosen)
+        if wanted:
+            with into.stage(f"rig: {boot.name}", SUITE):
+                _run_boot(into, boot, wanted, images)
+
+
+def names_of(boots, images):
+    """The full names of all that can be asked for."""
+    return [f"bare/{test.name}" for test in bare_tests(images)] + [f"{b.name}/{p.name}" for b in boots for p in b.probes]
+
+
+def select(boots, images, names):
+    """The full names that `names` ask for: all when empty, else by full name, by machine or by test."""
+    known = names_of(boots, images)
+    chosen = set()
+    for name in names:
+        found = [full for full in known if name == full or full.startswith(f"{name}/") or full.endswith(f"/{name}")]
+        if not found:
+            words = {part for full in known for part in (full, *full.split("/"))}
+            near = difflib.get_close_matches(name, sorted(words), 5, 0.4)
+            raise console.Failure(
+                f"there is no rig test '{name}'", f"Near it: {', '.join(near) or ', '.join(sorted(words)[:5])}."
+            )
+        chosen.update(found)
+    return chosen if names else set(known)
+
+
+def plan(images, everything):
+    """The boots of a run; `everything` adds the long ones."""
+    functional = tuple(_functional(test) for test in images.values() if test.functional)
+    attempts = (_attempt("map-pirq", _refused), _attempt("enable-unprogrammed", _not_reached))
+    few = tuple(p for p in functional if p.name in ("msi-deliver", "msi-rewrite", "msi-widths", "msi-bad-address"))
+    boots = [
+        Boot("amd-vi", (*functional, *attempts)),
+        Boot("debug", (*few, *attempts), variant=xen.DEBUG),
+        Boot("vt-d", (*few, *attempts), iommu="vt-d"),
+        Boot("off", (_missing("msi-deliver"), _attempt("map-pirq", _granted)), options="msitrap=off", trapped=False),
+    ]
+    if everything:
+        rest = tuple(p for p in functional if p not in few)
+        boots += [
+            Boot("debug-rest", rest, variant=xen.DEBUG),
+            Boot("vt-d-rest", rest, iommu="vt-d"),
+            Boot("stock-kernel", (*functional, *attempts), kernel="stock"),
+            *(Boot(f"again-{n}", (*functional, *attempts)) for n in (1, 2)),
+        ]
+    return boots
+
+
+def bare_tests(images):
+    """The guests that plain hardware can pass."""
+    return [test for test in images.values() if test.functional and test.bare != "no"]
+
+
+def _run_bare(into, tests):
+    qemu = emulator.find(debian.Archive().ready())
+    for test in tests:
+        outcome = guests.run_bare(test, qemu)
+        word = {"SUCCESS": report.PASS, "SKIP": report.SKIP}.get(outcome.status, report.FAIL)
+        reason = "" if word == report.PASS else f"{outcome.status}: {outcome.reason}"
+        into.add(report.Case(SUITE, f"bare/{test.name}", word, outcome.seconds, reason, tuple(outcome.output.splitlines())))
+
+
+def _run_boot(into, boot, probes, images):
+    product = xen.build(boot.variant)["gz"]
+    with Machine(product, name=boot.name, xen_options=boot.options, iommu=boot.iommu, kernel=boot.kernel) as machine:
+        before = _interrupts(machine)
+        boots, mark = machine.boots, machine.mark()
+        for probe in probes:
+            _run_probe(into, boot, machine, probe, images)
+        if machine.boots == boots:
+            _record(into, f"{boot.name}/leaves-no-interrupt", _left(before, _interrupts(machine)))
+        alarms = [line for line in machine.lines_after(0) if _ALARM.search(line)]
+        _record(into, f"{boot.name}/no-alarm-of-xen", alarms, output=tuple(machine.lines_after(mark)[-20:]))
+
+
+def _run_probe(into, boot, machine, probe, images):
+    result = machine.run(probe.guest(images))
+    name = f"{boot.name}/{probe.name}"
+    into.retried(f"{SUITE}/{name}", result.retries)
+    if result.status == "SKIP":
+        into.add(report.Case(SUITE, name, report.SKIP, result.seconds, result.reason))
+        return
+    for part, findings in probe.judge(boot, result).items():
+        seconds = 0 if part else result.seconds
+        _record(into, name + part, findings, seconds, tuple(_relevant(result, part)))
+
+
+def _record(into, name, findings, seconds=0.0, output=()):
+    word = report.FAIL if findings else report.PASS
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    into.add(report.Case(SUITE, name, word, seconds, f"{findings[0]}{more}" if findings else "", output))
+
+
+def _relevant(result, part):
+    """The lines that tell most of a failure: the device's registers for the view from outside, else the guest's words."""
+    if part == "/outside":
+        return observe.order(result.config_writes)
+    return result.console or result.xen_log[-20:]
+
+
+def _functional(test):
+    return Probe(test.name, lambda images: guest_of(images[test.name]), lambda boot, result: _judge(boot, test, result))
+
+
+def guest_of(test, **options):
+    """The guest that runs an image, with the device."""
+    settings = {"vcpus": test.vcpus, "devices": (DEVICE,), "timeout": test.seconds, **options}
+    return Guest(test.name, test.image, **settings)
+
+
+def _judge(boot, test, result):
+    outside = observe.faults(result.config_writes, boot.iommu, test.enables != "never")
+    if not any(w.phase == "run" for w in result.config_writes):
+        outside.append("the trace shows no write of this guest's device at all")
+    learned = [] if any(_LEARNED in line for line in result.xen_log) else [f"Xen did not log '{_LEARNED}'"]
+    return {"": _word(result), "/outside": outside, "/learned": learned}
+
+
+def _word(result):
+    return [] if result.status == "SUCCESS" else [f"{result.status}: {result.reason}"]
+
+
+def _missing(name):
+    """With msitrap off the 2017 bug must be back: the guest's own words, and no enable seen outside."""
+    def judge(_boot, result):
+        findings = [] if silent(result) else [f"the interrupts came, or the guest failed otherwise ({result.status}: {result.reason})"]
+        return {"": findings, "/outside": [f"MSI was switched on ({w.value:#x})" for w in observe.enables(result.config_writes)]}
+
+    return Probe(name, lambda images: guest_of(images[name]), judge)
+
+
+def silent(result):
+    """Whether a guest ran and says that no interrupt of MSI came."""
+    return result.status == "FAILURE" and any(NOTHING_CAME.search(line) for line in result.console)
+
+
+def _attempt(hook, judge):
+    """Something the stub domain tries, while its guest has not run yet."""
+    def guest(images):
+        return Guest(hook, images["idle"].image, devices=(DEVICE,), stubdom_hook=hook, paused=True)
+
+    return Probe(f"stubdom-{hook}", guest, lambda boot, result: {"": judge(boot, result) or _word(result)})
+
+
+def words_of(result):
+    """What a stub domain's hook said, as a mapping."""
+    return dict(word.split("=", 1) for word in result.hook.split() if "=" in word)
+
+
+def _refused(_boot, result):
+    said = words_of(result)
+    return [
+        f"{call} returned {said.get(call, 'nothing')}, not -EPERM ({result.hook})"
+        for call in ("map_pirq", "bind_pt_irq") if said.get(call) != str(EPERM)
+    ]
+
+
+def _granted(_boot, result):
+    said = words_of(result)
+    return [] if said.get("map_pirq") == "0" else [f"map_pirq failed on Xen without msitrap ({result.hook or result.reason})"]
+
+
+def _not_reached(boot, result):
+    if "wrote" not in words_of(result):
+        return [f"the attempt was not made ({result.hook or result.reason})"]
+    return observe.faults(result.config_writes, boot.iommu, False)
+
+
+def _interrupts(machine):
+    """Xen's own list of message interrupts and of interrupts bound to guests."""
+    lines = (machine.monitor("debug-keys M") + "\n" + machine.monitor("debug-keys i")).splitlines()
+    return sorted(_lasting(line) for line in lines if re.search(r"\bMSI|\bd[1-9]\d*:|PCI-MSI", line))
+
+
+def _lasting(line):
+    """A line of the list without what changes from moment to moment: vectors, masks, counts."""
+    return re.sub(r"\b(vec|vector|dest|aff|mask|affinity|cpu\w*)[:=]?\s*[0-9a-fx{},-]+", "", line.removeprefix("(XEN)")).strip()
+
+
+def _left(before, after):
+    return [f"left behind: {line}" for line in after if line not in before]
