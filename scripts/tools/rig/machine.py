@@ -3,6 +3,7 @@
 
 import base64
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -47,15 +48,17 @@ class Machine:
         folder.mkdir(parents=True)
         self.console_log, self.trace_log, self.qemu_log = (folder / f"{part}.log" for part in ("console", "trace", "qemu"))
         self.boots, self.retries, self.version = 0, 0, None
-        self.process = self.agent = self.qmp = self.private = None
+        self.process = self.agent = self.qmp = self.private = self.lock = None
         self.cpus = {}
 
     def __enter__(self):
+        self.lock = _only_machine()
         self.boot()
         return self
 
     def __exit__(self, *_error):
         self.stop()
+        self.lock.close()
 
     def boot(self):
         """Starts the machine and waits for dom0's agent; QEMU's own known assertion makes it start again."""
@@ -215,6 +218,17 @@ def _die_with_parent():
     os.umask(0o077)
 
 
+def _only_machine():
+    """Waits until no other emulated machine runs here: two at once starve each other into libxl's fixed time-outs."""
+    lock = open(paths.CACHE / "machine.lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        console.say("waiting for another emulated machine to end")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
 class _Run:
     """One life of one guest."""
 
@@ -241,10 +255,11 @@ class _Run:
 
     def _died(self, down):
         """The whole machine is gone, or does not answer: it is ended, so that the next guest gets a new one."""
-        lines = self.machine.settled(self.console_mark) and self.machine.lines_after(self.console_mark)
-        panic = [line for line in lines or [] if "Panic on CPU" in line or "BUG at" in line or "Assertion" in line]
-        self.outcome.status = "CRASH"
-        self.outcome.reason = f"the machine went down ({down})" + (f": {panic[-1]}" if panic else "")
+        self.machine.settled(self.console_mark)
+        lines = self.machine.lines_after(self.console_mark)
+        panic = [line for line in lines if "Panic on CPU" in line or "BUG at" in line or "Assertion" in line]
+        status = "still running" if self.machine.running() else f"status {self.machine.process.returncode}"
+        self._failed(f"the machine went down ({down}; QEMU: {status})" + (f": {panic[-1]}" if panic else ""))
         self.machine.stop()
 
     def _live(self):
