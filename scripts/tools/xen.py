@@ -23,11 +23,10 @@ _ORIGIN = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to build Xen: lines for its .config, whether the series is applied, further compiler flags."""
+    """One way to build Xen: lines for its .config and further compiler flags."""
 
     name: str
     config: tuple
-    patched: bool = True
     flags: tuple = ()
 
 
@@ -38,7 +37,7 @@ _NAMES = {RELEASE: "xen-4.20", DEBUG: "xen-4.20-debug"}
 
 def build(variant=RELEASE):
     """Builds one variant, or takes it from the cache; returns its files in out/ by kind (gz, efi, syms)."""
-    tree = Tree(variant)
+    tree = Tree(variant, xensource.patched())
     config = tree.config()
     unit = module.build(module.Mitigations.of_config(config))
     inputs = [tree.source.name, config, unit, *compiler_versions(), Path(__file__)]
@@ -51,9 +50,9 @@ def build(variant=RELEASE):
 class Tree:
     """The work tree of one variant, kept so that a changed file rebuilds only what depends on it."""
 
-    def __init__(self, variant):
+    def __init__(self, variant, source):
         self.variant = variant
-        self.source = xensource.patched() if variant.patched else xensource.stock()
+        self.source = source
         self.folder = paths.CACHE / f"xen-tree-{variant.name}"
 
     def config(self):
