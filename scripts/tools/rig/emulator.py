@@ -135,7 +135,7 @@ def command(emulator, files, setup):
         "-initrd", ",".join(module.replace(",", ",,") for module in modules),
         *IOMMUS[setup["iommu"]],
         *_disk("root", files.dom0_root, "1c.0"), *_disk("stubdom", files.stubdom, "1d.0"),
-        *setup["channels"], "-msg", "timestamp=on", "-D", setup["trace"],
+        *setup["channels"], "-msg", "timestamp=on", "-D", setup["trace"], "-d", "cpu_reset",
     ]
     for event in trace.EVENTS:
         words += ["-trace", event]
