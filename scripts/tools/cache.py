@@ -42,8 +42,18 @@ def build(name, inputs, make, says=None):
         with console.step(says or f"building {name}"):
             scratch.chmod(0o755)
             make(scratch)
-        scratch.rename(folder)
+        _place(scratch, folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return folder
+
+
+def _place(scratch, folder):
+    """Gives a finished build its name, unless another command that ran at the same time was first."""
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(scratch)
