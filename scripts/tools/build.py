@@ -38,7 +38,7 @@ def build_object():
     results = gate.check(unit)
     report = gate.report(unit, results)
     gate.demand(results)
-    console.say(f"made {unit}: {len(results)} of {len(results)} rules of the gate pass, see {report}")
+    console.say(f"made {module.OBJECT}: {len(results)} of {len(results)} rules of the gate pass, see {report}")
     return unit
 
 

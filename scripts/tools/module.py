@@ -54,13 +54,17 @@ class Mitigations:
 
 
 def build(mitigations=Mitigations()):
-    """Builds the object, or takes it from the cache; returns its path, out/msitrap.o."""
+    """Builds the object, or takes it from the cache; returns its path there.
+
+    The one for a Xen with all mitigations, as its own defaults are, is also put in out/.
+    """
     tools = toolchain.find()
     inputs = [*_SOURCES, Path(__file__), tools.describe(), json.dumps(asdict(mitigations))]
     folder = cache.build("object", inputs, lambda into: _make(tools, mitigations, into), "building the module")
-    OBJECT.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / OBJECT.name, OBJECT)
-    return OBJECT
+    if mitigations == Mitigations():
+        OBJECT.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / OBJECT.name, OBJECT)
+    return folder / OBJECT.name
 
 
 def flags(mitigations, rustc_z, rustc_c):
