@@ -39,8 +39,11 @@ def order(writes):
 
 
 def by_dom0(writes):
-    """The writes to the device's MSI registers that dom0 made: xen-pciback, for the stub domain."""
-    return [w for w in writes if w.by_dom0 and _is_msi(w)]
+    """The writes to the device's MSI registers that dom0 made: xen-pciback, for the stub domain.
+
+    Not counted is MSI switched off at assignment, which Xen does within dom0's own hypercall.
+    """
+    return [w for w in writes if w.by_dom0 and _is_msi(w) and not _is_first_off(w)]
 
 
 def enables(writes):
@@ -104,6 +107,10 @@ class _Watch:
 def _is_msi(write):
     """Whether a write touches what software may change of the capability; its first two bytes are read-only."""
     return CONTROL <= write.register < END or (write.register == CAPABILITY and write.value > 0xFFFF)
+
+
+def _is_first_off(write):
+    return write.phase == "assign" and _control(write) is not None and not _control(write) & _ENABLE
 
 
 def _control(write):

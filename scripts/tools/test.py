@@ -32,8 +32,7 @@ def main(words):
     if options.part in (None, "all", "object"):
         objects.run(into, everything)
     if options.part in (None, "all", "rig"):
-        with into.stage("rig: images", rig.SUITE):
-            rig.run(into, options.names, everything)
+        rig.run(into, options.names, everything)
     return into.finish()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import console, debian, guests, observe, report, xen
-from ..rig import DEVICES, Guest, Machine, emulator, stock_xen
+from ..rig import DEVICES, Guest, Machine, emulator, prepare
 
 SUITE = "rig"
 DEVICE = DEVICES[0].address
@@ -43,12 +43,16 @@ class Boot:
 
 def run(into, names=(), everything=False):
     """Runs the suite, or the tests of these names; results go into the report `into`."""
-    images = guests.build()
+    images = {}
+    with into.stage("rig: images", SUITE):
+        images = guests.build()
     boots = plan(images, everything or bool(names))
     chosen = select(boots, images, names)
     if bare := [test for test in bare_tests(images) if f"bare/{test.name}" in chosen]:
         with into.stage("rig: guests on plain hardware", SUITE):
             _run_bare(into, bare)
+    with into.stage("rig: images", SUITE):
+        prepare()
     for boot in boots:
         wanted = tuple(probe for probe in boot.probes if f"{boot.name}/{probe.name}" in chosen)
         if wanted:

@@ -12,9 +12,9 @@ GOOD = (
 )
 
 
-def writes(*steps):
+def writes(*steps, phase="run"):
     """Writes from (cpu, register, value)."""
-    return [Write(float(n), "00:04.0", register, value, cpu, "run") for n, (cpu, register, value) in enumerate(steps)]
+    return [Write(float(n), "00:04.0", register, value, cpu, phase) for n, (cpu, register, value) in enumerate(steps)]
 
 
 class ObserveTest(unittest.TestCase):
@@ -57,6 +57,10 @@ class ObserveTest(unittest.TestCase):
         self.assertEqual([w.register for w in observe.by_dom0(seen)], [0x42, 0x40])
         self.assertEqual(len(observe.enables(seen)), 1)
         self.check(((0, 0x42, 0x80),), "dom0 wrote 0x42 <- 0x80")
+
+    def test_assignment_switches_off(self):
+        seen = writes((0, 0x42, 0), (0, 0x42, 0x81), (0, 0x44, 0), phase="assign")
+        self.assertEqual([(w.register, w.value) for w in observe.by_dom0(seen)], [(0x42, 0x81), (0x44, 0)])
 
     def test_order_is_told(self):
         self.assertEqual(

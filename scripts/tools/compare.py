@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command scripts/run: builds all that is needed, then compares who may enable MSI, stock Xen against msitrap."""
+
+import argparse
+import re
+import sys
+from dataclasses import dataclass, field
+
+from . import console, guests, observe, report, xen
+from .rig import DEVICES, Guest, Machine, stock_xen
+from .suites import rig
+
+_TEXT = """\
+Builds Xen with msitrap and an emulated machine, and shows who may enable MSI:
+stock Xen with each of pciback's modes, and msitrap. Everything shown is measured
+in this run, the hardware's side in QEMU's own trace. The table for other programs
+is out/report/run.json, consoles and traces are in out/rig.
+"""
+REACHES, UNPROGRAMMED, WRITES = "msi_reaches_guest", "unprogrammed_enable_reaches_hardware", "msi_writes_by_pciback"
+ROWS = {
+    REACHES: "MSI reaches the guest",
+    UNPROGRAMMED: "stub domain can enable an unprogrammed device",
+    WRITES: "writes to MSI bits by pciback on the device's real registers",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One way to let a guest have MSI, and what is known to come of it."""
+
+    name: str
+    title: str
+    device: str
+    pciback: str
+    expected: dict
+
+
+@dataclass
+class Measured:
+    """What was seen of a column."""
+
+    cells: dict = field(default_factory=dict)
+    order: list = field(default_factory=list)
+    retries: int = 0
+
+
+def _expected(reaches, unprogrammed, writes):
+    """The cells that are known beforehand; `writes` says whether there are any."""
+    return {REACHES: reaches, UNPROGRAMMED: unprogrammed, WRITES: writes}
+
+
+# A device of its own for each: permissive outlives the guest.
+STOCK = (
+    Column("stock", "stock Xen, default pciback", DEVICES[0].address, "default", _expected(False, False, False)),
+    Column("permissive", "stock Xen, permissive", DEVICES[1].address, "permissive", _expected(True, True, True)),
+    Column("interrupt-control", "stock Xen, allow_interrupt_control", DEVICES[2].address, "interrupt-control", _expected(True, True, True)),
+)
+MSITRAP = (Column("msitrap", "msitrap, default pciback", DEVICES[0].address, "default", _expected(True, False, False)),)
+COLUMNS = (*STOCK, *MSITRAP)
+
+
+def main(words):
+    """Runs the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/run", usage="scripts/run", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args(words)
+    images = guests.build()
+    products = xen.build()
+    table = {}
+    with Machine(stock_xen(), name="run-stock") as machine:
+        _measure(machine, STOCK, images, table)
+        third = _pcifront(machine, images)
+    with Machine(products["gz"], name="run-msitrap") as machine:
+        _measure(machine, MSITRAP, images, table)
+    _write(table, third)
+    _show(table, third)
+    _go_on(products)
+    return _demand(table)
+
+
+def _measure(machine, columns, images, table):
+    """Measures the cells of these columns, each shown as soon as it is known."""
+    for column in columns:
+        measured = table[column.name] = Measured()
+        options = {"devices": (column.device,), "pciback": column.pciback}
+        result = machine.run(rig.guest_of(images["msi-deliver"], **options))
+        measured.order = observe.order([w for w in result.config_writes if w.phase == "run"])
+        _cell(column, measured, REACHES, _reaches(column, result))
+        _cell(column, measured, WRITES, len(observe.by_dom0(result.config_writes)))
+        attempt = machine.run(_attempt("enable-unprogrammed", images, **options))
+        _cell(column, measured, UNPROGRAMMED, _reached_hardware(column, attempt))
+        measured.retries = result.retries + attempt.retries
+
+
+def _attempt(hook, images, **options):
+    """A guest that never runs, in whose stub domain a hook does."""
+    return Guest(hook, images["idle"].image, stubdom_hook=hook, paused=True, **options)
+
+
+def _cell(column, measured, row, value):
+    measured.cells[row] = value
+    console.say(f"{column.title}: {ROWS[row]}: {_word(value)}")
+
+
+def _reaches(column, result):
+    """Whether the guest got its interrupts; anything but a clear yes or no stops the run."""
+    if result.status == "SUCCESS":
+        return True
+    if rig.silent(result):
+        return False
+    raise console.Failure(
+        f"'{column.title}' cannot be measured: the guest ended with {result.status} ({result.reason})",
+        "Its console is in out/rig; run the command again when the machine has less to do.",
+    )
+
+
+def _reached_hardware(column, result):
+    """Whether the stub domain's own attempt set the device's enable bit."""
+    if "wrote" not in rig.words_of(result):
+        raise console.Failure(
+            f"'{column.title}' cannot be measured: the stub domain did not make its attempt ({result.hook or result.reason})",
+            "Its console is in out/rig.",
+        )
+    return bool(observe.enables(result.config_writes))
+
+
+def _pcifront(machine, images):
+    """The article's third option, pcifront's own command: what it sets up, and for whom, in one line."""
+    result = machine.run(_attempt("pcifront-msi", images, devices=(STOCK[0].device,)))
+    guest = re.search(r"HVM restore d(\d+)", "\n".join(result.xen_log))
+    owners = sorted(set(re.findall(r"PCI-MSI.*?\bd([1-9]\d*):", result.interrupts)))
+    if result.status != "SUCCESS" or not guest or not owners:
+        return f"could not be measured ({result.hook or result.reason or 'Xen lists no message interrupt'})"
+    told = ", ".join(f"d{owner}" for owner in owners)
+    whose = "the guest's" if guest[1] in owners else "the stub domain's, not the guest's"
+    return f"MSI goes on ({result.hook}); Xen lists the interrupt for {told}, and the guest is d{guest[1]}: it is {whose}"
+
+
+def _word(value):
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _show(table, third):
+    """The table, the evidence from outside, the third option."""
+    width = max(map(len, ROWS.values()))
+    print(f"\n{'who may enable MSI':{width}} | " + " | ".join(column.title for column in COLUMNS))
+    print("-" * width + "-+-" + "-+-".join("-" * len(column.title) for column in COLUMNS))
+    for row, title in ROWS.items():
+        cells = (f"{_word(table[column.name].cells[row]):{len(column.title)}}" for column in COLUMNS)
+        print(f"{title:{width}} | " + " | ".join(cells))
+    print("\nWhat the device's registers got with msitrap, in order, as QEMU saw it from outside:")
+    for text in table["msitrap"].order:
+        print(f"  {text}")
+    print(f"\nThe article's option 3, pcifront's own command to enable MSI, on stock Xen: {third}.")
+    if retries := sum(measured.retries for measured in table.values()):
+        print(f"Guests run again for the emulator's own fault: {retries}.")
+
+
+def _write(table, third):
+    content = {
+        name: {**measured.cells, "register_writes": measured.order, "emulator_fault_retries": measured.retries}
+        for name, measured in table.items()
+    }
+    report.write_json("run", {**content, "pcifront_msi": third})
+
+
+def _go_on(products):
+    print("\nXen with msitrap, to copy to a real machine (docs/hardware.md says how):")
+    for file in products.values():
+        print(f"  {file}")
+
+
+def _demand(table):
+    """The exit status: a cell that is not as expected is named."""
+    odd = [
+        f"'{ROWS[row]}' is {_word(value)} with '{column.title}'"
+        for column in COLUMNS for row, value in table[column.name].cells.items() if bool(value) != column.expected[row]
+    ]
+    if odd:
+        raise console.Failure(
+            f"the table is not as it should be: {'; '.join(odd)}", "Consoles and traces of the run are in out/rig."
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    console.main(lambda: main(sys.argv[1:]))
