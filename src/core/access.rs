@@ -93,3 +93,81 @@ fn shift(value: u32, bytes: i32) -> u32 {
     let moved = if bytes < 0 { value.checked_shr(bits) } else { value.checked_shl(bits) };
     moved.unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DWORD_VALUE: u32 = 0x4433_2211;
+
+    /// An access of `size` bytes, `lane` bytes from the data port.
+    fn access(lane: i32, size: u8) -> Option<ConfigAccess> {
+        ConfigAccess::from_data_port(0x41, DATA_PORT.saturating_add_signed(lane as i16), size)
+    }
+
+    /// What byte `at` of an access carries when the dword is `DWORD_VALUE`, worked out byte by byte.
+    fn expected_byte(lane: i32, at: i32) -> Option<u8> {
+        let byte = usize::try_from(lane.saturating_add(at)).ok()?;
+        DWORD_VALUE.to_le_bytes().get(byte).copied()
+    }
+
+    #[test]
+    fn every_lane_and_width_reads_its_bytes() {
+        for size in [1u8, 2, 4] {
+            for lane in -4..8 {
+                let bytes: Vec<_> = (0..i32::from(size)).map(|at| expected_byte(lane, at)).collect();
+                let Some(access) = access(lane, size) else {
+                    assert!(bytes.iter().all(Option::is_none), "lane {lane}, {size} bytes");
+                    continue;
+                };
+                assert_eq!(access.register, 0x40);
+                let value = access.from_dword(DWORD_VALUE).to_le_bytes();
+                let beside = access.beside().to_le_bytes();
+                for (at, byte) in bytes.iter().enumerate() {
+                    assert_eq!(value.get(at).copied(), Some(byte.unwrap_or(0)), "lane {lane}, {size} bytes, byte {at}");
+                    assert_eq!(beside.get(at).copied(), Some(if byte.is_none() { 0xff } else { 0 }));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_lane_and_width_writes_its_bytes() {
+        for size in [1u8, 2, 4] {
+            for lane in -3..4 {
+                let Some(access) = access(lane, size) else { continue };
+                let merged = access.enables.merge(0, access.to_dword(access.from_dword(DWORD_VALUE)));
+                assert_eq!(merged, DWORD_VALUE & access.enables.mask(), "lane {lane}, {size} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn widths_that_do_not_exist() {
+        for size in [0, 3, 5, 8, 255] {
+            assert_eq!(access(0, size), None);
+        }
+    }
+
+    #[test]
+    fn ports_beside_the_data_port() {
+        for port in [0, 0xcf7, 0xcf8, 0xd00, 0xffff] {
+            assert_eq!(ConfigAccess::from_data_port(0x40, port, 4), None, "port {port:#x}");
+        }
+        assert!(ConfigAccess::from_data_port(0x40, 0xcf9, 4).is_some());
+    }
+
+    #[test]
+    fn host_accesses_start_in_their_dword() {
+        let access = ConfigAccess::at(0x42, 2);
+        assert_eq!(access.map(|a| (a.register, a.enables.mask())), Some((0x40, 0xffff_0000)));
+        assert_eq!(access.map(|a| a.to_dword(0x81)), Some(0x81_0000));
+    }
+
+    #[test]
+    fn merge_touches_enabled_bytes_alone() {
+        assert_eq!(ByteEnables::ALL.merge(0, DWORD_VALUE), DWORD_VALUE);
+        assert_eq!(ByteEnables(0b0101).merge(0xffff_ffff, DWORD_VALUE), 0xff33_ff11);
+        assert_eq!(ByteEnables(0).merge(7, DWORD_VALUE), 7);
+    }
+}

@@ -91,3 +91,80 @@ impl Device {
         self.msi.control_register()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::spec::MsiControl;
+
+    fn device() -> Device {
+        let mut control = MsiControl(0);
+        control.set_address_64(true);
+        Device::new(Msi::new(0x40, u32::from(control.0) << 16 | 0x5))
+    }
+
+    fn write(device: &mut Device, register: u16, value: u32) -> Verdict {
+        device.write(register, ByteEnables::ALL, value)
+    }
+
+    /// Writes a message and enables it.
+    fn enable(device: &mut Device) {
+        for (register, value) in [(0x44, 0xfee0_0000), (0x4c, 0x51), (0x40, 0x1_0000)] {
+            assert_eq!(write(device, register, value), Verdict::Own);
+        }
+    }
+
+    #[test]
+    fn verdicts() {
+        let mut device = device();
+        assert_eq!(write(&mut device, 0x04, 0x6), Verdict::Observe);
+        assert_eq!(write(&mut device, 0x10, 0), Verdict::Forward);
+        assert_eq!(write(&mut device, 0x3c, 0), Verdict::Forward);
+        assert_eq!(write(&mut device, 0x40, 0), Verdict::Own);
+        assert_eq!(write(&mut device, 0x50, 0), Verdict::Forward);
+        assert_eq!(device.read(0x04), None);
+        assert!(device.read(0x4c).is_some());
+        assert_eq!((device.guards(0x4c), device.guards(0x50)), (true, false));
+        assert_eq!(device.msi_control_register(), 0x42);
+    }
+
+    #[test]
+    fn intx_is_off_while_msi_is_on() {
+        let mut device = device();
+        assert_eq!(device.wanted(), Wanted { intx_disable: false, msi: None });
+        enable(&mut device);
+        assert!(device.wanted().intx_disable);
+        assert!(device.wanted().msi.is_some());
+        write(&mut device, 0x40, 0);
+        assert_eq!(device.wanted(), Wanted { intx_disable: false, msi: None });
+    }
+
+    #[test]
+    fn enabled_without_a_message_is_silent() {
+        let mut device = device();
+        write(&mut device, 0x40, 0x1_0000);
+        assert_eq!(device.wanted(), Wanted { intx_disable: true, msi: None });
+    }
+
+    #[test]
+    fn the_guests_own_choice_comes_back() {
+        let mut device = device();
+        write(&mut device, 0x04, 0x0406);
+        enable(&mut device);
+        write(&mut device, 0x04, 0x0006);
+        assert!(device.wanted().intx_disable);
+        assert_eq!(device.released(), Wanted { intx_disable: false, msi: None });
+        write(&mut device, 0x04, 0x0406);
+        assert_eq!(device.released(), Wanted { intx_disable: true, msi: None });
+    }
+
+    #[test]
+    fn a_refusal_tells_the_message() {
+        let mut device = device();
+        enable(&mut device);
+        assert_eq!(device.refused(), None);
+        write(&mut device, 0x4c, 0x7ff);
+        let message = GuestMessage { address: 0xfee0_0000, data: 0x7ff };
+        assert_eq!(device.refused(), Some((message, Refusal::Vector)));
+    }
+}

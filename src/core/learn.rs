@@ -116,3 +116,106 @@ fn guest_frame(bars: &[u32; BAR_COUNT], index: usize, bar: &HostBar) -> Option<u
     let address = (high << 32 | low) & !bar.size.checked_sub(1)?;
     (address != 0).then_some(address >> FRAME_SHIFT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FUNCTION: GuestFunction = GuestFunction(0x18);
+    const OTHER: GuestFunction = GuestFunction(0x20);
+    const HOST: u64 = 0xfea0_0000;
+    const GUEST: u32 = 0xf200_0000;
+    /// All of a device's 1 MiB, where the guest put it.
+    const WHOLE: Mapping = Mapping { guest_frame: 0xf2000, machine_frame: 0xfea00, count: 0x100 };
+
+    fn bars(size: u64, is_64bit: bool) -> [Option<HostBar>; BAR_COUNT] {
+        let bar = HostBar { address: PhysAddr::new(HOST), size, is_64bit };
+        [Some(bar), None, None, None, None, None]
+    }
+
+    fn place(headers: &mut Headers, function: GuestFunction, low: u32, high: u32) {
+        headers.observe(function, BAR_FIRST, ByteEnables::ALL, low);
+        headers.observe(function, 0x14, ByteEnables::ALL, high);
+        headers.observe(function, COMMAND, ByteEnables::ALL, 0x2);
+    }
+
+    /// Who is found when one function has its first base address at `low` and `high`.
+    fn found(low: u32, high: u32, bars: [Option<HostBar>; BAR_COUNT], mapping: Mapping) -> Option<GuestFunction> {
+        let mut headers = Headers::EMPTY;
+        place(&mut headers, FUNCTION, low, high);
+        headers.find(&bars, &mapping)
+    }
+
+    #[test]
+    fn the_whole_base_address() {
+        assert_eq!(found(GUEST, 0, bars(0x10_0000, false), WHOLE), Some(FUNCTION));
+        assert_eq!(found(GUEST | 0x8, 0, bars(0x10_0000, false), WHOLE), Some(FUNCTION));
+    }
+
+    #[test]
+    fn a_part_of_it_at_the_right_distance() {
+        let part = Mapping { guest_frame: 0xf2010, machine_frame: 0xfea10, count: 1 };
+        assert_eq!(found(GUEST, 0, bars(0x10_0000, false), part), Some(FUNCTION));
+        let shifted = Mapping { guest_frame: 0xf2011, ..part };
+        assert_eq!(found(GUEST, 0, bars(0x10_0000, false), shifted), None);
+    }
+
+    #[test]
+    fn a_piece_that_begins_before_it() {
+        let larger = Mapping { guest_frame: 0xf1ff0, machine_frame: 0xfe9f0, count: 0x20 };
+        assert_eq!(found(GUEST, 0, bars(0x10_0000, false), larger), Some(FUNCTION));
+    }
+
+    #[test]
+    fn other_memory_of_the_host() {
+        for (frame, count) in [(0xfe900, 0x100), (0xfeb00, 1), (0, 0), (u64::MAX, 2)] {
+            let other = Mapping { guest_frame: 0xf2000, machine_frame: frame, count };
+            assert_eq!(found(GUEST, 0, bars(0x10_0000, false), other), None, "frame {frame:#x}");
+        }
+    }
+
+    #[test]
+    fn two_functions_at_one_address() {
+        let mut headers = Headers::EMPTY;
+        place(&mut headers, FUNCTION, GUEST, 0);
+        place(&mut headers, OTHER, GUEST, 0);
+        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), None);
+        headers.observe(OTHER, COMMAND, ByteEnables::ALL, 0);
+        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), Some(FUNCTION));
+    }
+
+    #[test]
+    fn memory_decoding_off() {
+        let mut headers = Headers::EMPTY;
+        headers.observe(FUNCTION, BAR_FIRST, ByteEnables::ALL, GUEST);
+        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), None);
+        assert!(!headers.command(FUNCTION).memory_space());
+    }
+
+    #[test]
+    fn addresses_of_64_bits() {
+        let high = Mapping { guest_frame: 0x10_0000 | 0xf2000, ..WHOLE };
+        assert_eq!(found(GUEST, 1, bars(0x10_0000, true), high), Some(FUNCTION));
+        assert_eq!(found(GUEST, 0, bars(0x10_0000, true), high), None);
+        assert_eq!(found(GUEST, 1, bars(0x10_0000, false), WHOLE), Some(FUNCTION));
+    }
+
+    #[test]
+    fn smaller_than_a_page() {
+        let page = Mapping { count: 1, ..WHOLE };
+        assert_eq!(found(GUEST | 0x40, 0, bars(0x10, false), page), Some(FUNCTION));
+        assert_eq!(found(0xf200_1000, 0, bars(0x10, false), page), None);
+    }
+
+    #[test]
+    fn a_base_address_of_zero_is_none() {
+        let zero = Mapping { guest_frame: 0, ..WHOLE };
+        assert_eq!(found(0, 0, bars(0x10_0000, false), zero), None);
+    }
+
+    #[test]
+    fn only_header_registers_concern() {
+        let concerned = (0u16..0x100).step_by(4).filter(|register| Headers::concerns(*register));
+        assert!(concerned.eq([0x04, 0x10, 0x14, 0x18, 0x1c, 0x20, 0x24]));
+    }
+}

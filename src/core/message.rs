@@ -161,3 +161,88 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ADDRESS: u64 = 0xfee0_2000;
+    const DATA: u32 = 0x51;
+
+    fn validate(address: u64, data: u32) -> Result<BoundMessage, Refusal> {
+        GuestMessage { address, data }.validate()
+    }
+
+    #[test]
+    fn good_message_keeps_its_fields() {
+        let message = validate(ADDRESS, DATA);
+        let fields = |m: BoundMessage| (m.vector(), m.destination(), m.destination_logical(), m.redirection_hint());
+        assert_eq!(message.map(fields), Ok((0x51, 2, false, false)));
+        assert_eq!(message.map(|m| m.delivery_mode()), Ok(DeliveryMode::Fixed));
+        let logical = validate(0xfee0_300c, 0x1fe);
+        assert_eq!(logical.map(fields), Ok((0xfe, 3, true, true)));
+        assert_eq!(logical.map(|m| m.delivery_mode()), Ok(DeliveryMode::LowestPriority));
+    }
+
+    #[test]
+    fn each_address_bit_is_judged_alone() {
+        let expected = |bit: u32| match bit {
+            32..=63 => Some(Refusal::UpperAddress),
+            20..=31 => Some(Refusal::Window),
+            4 => Some(Refusal::RemappableFormat),
+            5..=11 => Some(Refusal::ExtendedDestination),
+            _ => None,
+        };
+        for bit in 0..64 {
+            assert_eq!(validate(ADDRESS ^ 1 << bit, DATA).err(), expected(bit), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn each_upper_data_bit_is_refused() {
+        for bit in 16..32 {
+            assert_eq!(validate(ADDRESS, DATA | 1 << bit).err(), Some(Refusal::UpperData), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_vector() {
+        for vector in 0..=0xff {
+            let refused = !(0x10..=0xfe).contains(&vector);
+            assert_eq!(validate(ADDRESS, vector).err(), refused.then_some(Refusal::Vector), "vector {vector:#x}");
+        }
+    }
+
+    #[test]
+    fn every_delivery_mode() {
+        for mode in 0..8 {
+            let refused = (mode > 1).then_some(Refusal::DeliveryMode);
+            assert_eq!(validate(ADDRESS, DATA | mode << 8).err(), refused, "mode {mode}");
+        }
+    }
+
+    #[test]
+    fn trigger_and_level_do_not_matter() {
+        for bits in [0, 1 << 14, 1 << 15, 3 << 14] {
+            assert_eq!(validate(ADDRESS, DATA | bits), validate(ADDRESS, DATA));
+        }
+    }
+
+    #[test]
+    fn hint_to_all_processors_needs_logical_mode() {
+        assert_eq!(validate(0xfeef_f008, DATA).err(), Some(Refusal::RedirectedBroadcast));
+        assert_eq!(validate(0xfeef_f000, DATA).err(), None);
+        assert_eq!(validate(0xfeef_f00c, DATA).err(), None);
+        assert_eq!(validate(0xfeef_e008, DATA).err(), None);
+    }
+
+    #[test]
+    fn refusals_name_their_own_part() {
+        let message = GuestMessage { address: 1, data: 2 };
+        assert_eq!(Refusal::Window.field(message), 1);
+        assert_eq!(Refusal::UpperAddress.field(message), 1);
+        assert_eq!(Refusal::Vector.field(message), 2);
+        assert_eq!(Refusal::UpperData.field(message), 2);
+        assert_eq!(Refusal::DeliveryMode.field(message), 2);
+    }
+}

@@ -161,3 +161,132 @@ impl Capability for Msi {
         self.control.enable()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: u16 = 0x40;
+    const GOOD: u32 = 0xfee0_1000;
+
+    /// A capability with eight vectors in hardware, 64-bit addresses and mask bits as asked.
+    fn capability(address_64: bool, masking: bool) -> Msi {
+        let control = 0x6 | u32::from(address_64) << 7 | u32::from(masking) << 8;
+        Msi::new(AT, control << 16 | 0x7005)
+    }
+
+    fn write(msi: &mut Msi, offset: u16, value: u32) {
+        msi.write(AT.saturating_add(offset), ByteEnables::ALL, value);
+    }
+
+    fn enable(msi: &mut Msi, on: bool) {
+        write(msi, 0, u32::from(on) << 16);
+    }
+
+    fn vector(msi: &Msi) -> Option<u8> {
+        msi.wanted().map(|wanted| wanted.message.vector())
+    }
+
+    #[test]
+    fn layouts() {
+        for (address_64, masking, length) in
+            [(false, false, 12), (false, true, 20), (true, false, 16), (true, true, 24)]
+        {
+            let msi = capability(address_64, masking);
+            let owned = (0u16..0x100).step_by(4).filter(|register| msi.owns(*register));
+            assert!(owned.eq((AT..AT.saturating_add(length)).step_by(4)), "{address_64} {masking}");
+        }
+    }
+
+    #[test]
+    fn header_offers_one_vector_and_no_more_rights() {
+        let mut msi = capability(true, true);
+        assert_eq!(msi.read(AT), Reading::Header(0x0180_7005));
+        write(&mut msi, 0, 0xffff_ffff);
+        assert_eq!(msi.read(AT), Reading::Header(0x0181_7005));
+        assert_eq!(msi.control_register(), 0x42);
+    }
+
+    #[test]
+    fn reads_back_what_can_be_written() {
+        let mut msi = capability(true, true);
+        for offset in [4, 8, 12, 16, 20] {
+            write(&mut msi, offset, 0xffff_ffff);
+        }
+        let read: Vec<_> = [0x44, 0x48, 0x4c, 0x50, 0x54].map(|register| msi.read(register)).to_vec();
+        let values = [0xffff_fffc, 0xffff_ffff, 0xffff, 1].map(Reading::Value);
+        assert_eq!(read, [&values[..], &[Reading::Hardware(1)]].concat());
+    }
+
+    #[test]
+    fn a_partial_write_keeps_the_rest() {
+        let mut msi = capability(true, false);
+        write(&mut msi, 4, GOOD);
+        let Some(access) = crate::core::access::ConfigAccess::at(0x45, 1) else { return };
+        msi.write(access.register, access.enables, access.to_dword(0x20));
+        assert_eq!(msi.read(0x44), Reading::Value(0xfee0_2000));
+    }
+
+    #[test]
+    fn nothing_is_wanted_before_a_valid_message_and_enable() {
+        let mut msi = capability(true, false);
+        enable(&mut msi, true);
+        assert_eq!(vector(&msi), None);
+        assert_eq!(msi.refusal(), Some(Refusal::Window));
+        enable(&mut msi, false);
+        assert_eq!(msi.refusal(), None);
+        write(&mut msi, 4, GOOD);
+        write(&mut msi, 12, 0x51);
+        assert_eq!(vector(&msi), None);
+        enable(&mut msi, true);
+        assert_eq!(vector(&msi), Some(0x51));
+        assert!(msi.enabled());
+    }
+
+    #[test]
+    fn the_last_valid_message_stays_live() {
+        let mut msi = capability(true, false);
+        write(&mut msi, 4, GOOD);
+        write(&mut msi, 12, 0x51);
+        enable(&mut msi, true);
+        write(&mut msi, 12, 0x02);
+        assert_eq!((vector(&msi), msi.refusal()), (Some(0x51), Some(Refusal::Vector)));
+        write(&mut msi, 8, 1);
+        write(&mut msi, 12, 0x52);
+        assert_eq!((vector(&msi), msi.refusal()), (Some(0x51), Some(Refusal::UpperAddress)));
+        write(&mut msi, 8, 0);
+        assert_eq!((vector(&msi), msi.refusal()), (Some(0x52), None));
+    }
+
+    #[test]
+    fn disabling_forgets_it() {
+        let mut msi = capability(false, false);
+        write(&mut msi, 4, GOOD);
+        write(&mut msi, 8, 0x51);
+        enable(&mut msi, true);
+        write(&mut msi, 8, 0x02);
+        enable(&mut msi, false);
+        enable(&mut msi, true);
+        assert_eq!(vector(&msi), None);
+    }
+
+    #[test]
+    fn the_mask_follows() {
+        let mut msi = capability(false, true);
+        write(&mut msi, 4, GOOD);
+        write(&mut msi, 8, 0x51);
+        write(&mut msi, 12, 1);
+        enable(&mut msi, true);
+        assert_eq!(msi.wanted().map(|wanted| wanted.masked), Some(true));
+        write(&mut msi, 12, 0xffff_fffe);
+        assert_eq!(msi.wanted().map(|wanted| wanted.masked), Some(false));
+    }
+
+    #[test]
+    fn pending_bits_cannot_be_written() {
+        let mut msi = capability(true, true);
+        write(&mut msi, 20, 0xffff_ffff);
+        assert_eq!(msi.read(0x54), Reading::Hardware(1));
+        assert_eq!(msi.read(0x50), Reading::Value(0));
+    }
+}

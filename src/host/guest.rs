@@ -146,3 +146,171 @@ impl State {
         self.devices.iter_mut().flatten().find(|device| device.function() == Some(function))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::learn::HostBar;
+    use crate::core::message::BoundMessage;
+    use crate::core::spec::BAR_COUNT;
+    use crate::host::hardware::Pirq;
+    use core::ffi::CStr;
+    use x86_64::PhysAddr;
+
+    const FUNCTION: GuestFunction = GuestFunction(0x18);
+    const BAR: Mapping = Mapping { guest_frame: 0xf2000, machine_frame: 0xfea00, count: 0x100 };
+
+    /// Devices with a 64-bit MSI capability at 0x40 and 1 MiB of memory, except those in `plain`.
+    #[derive(Default)]
+    struct Devices {
+        plain: Option<Sbdf>,
+        enabled: bool,
+    }
+
+    impl Hardware for Devices {
+        fn read_config(&mut self, _: Sbdf, register: u16) -> u32 {
+            if register == 0x40 {
+                0x0080_0005
+            } else {
+                0
+            }
+        }
+
+        fn write_config(&mut self, _: Sbdf, _: u16, value: u16) {
+            self.enabled = value == 1;
+        }
+
+        fn msi_position(&mut self, device: Sbdf) -> Option<u16> {
+            (self.plain != Some(device)).then_some(0x40)
+        }
+
+        fn bars(&mut self, _: Sbdf) -> [Option<HostBar>; BAR_COUNT] {
+            let bar = HostBar { address: PhysAddr::new(0xfea0_0000), size: 0x10_0000, is_64bit: false };
+            [Some(bar), None, None, None, None, None]
+        }
+
+        fn set_intx_disable(&mut self, _: Sbdf, _: bool) {}
+
+        fn map(&mut self, _: Sbdf) -> Result<Pirq, Errno> {
+            Ok(Pirq(55))
+        }
+
+        fn unmap(&mut self, _: Pirq) {}
+
+        fn bind(&mut self, _: Pirq, _: &BoundMessage) -> Result<(), Errno> {
+            Ok(())
+        }
+
+        fn unbind(&mut self, _: Pirq) {}
+
+        fn set_masked(&mut self, _: Pirq, _: bool) {}
+
+        fn log(&mut self, _: Sbdf, _: &'static CStr, _: u64) {}
+    }
+
+    fn at(register: u16, size: u8) -> Option<GuestAccess> {
+        ConfigAccess::at(register, size).map(|access| GuestAccess { function: FUNCTION, access })
+    }
+
+    fn write(guest: &Guest, hardware: &mut Devices, register: u16, value: u32) -> Option<bool> {
+        at(register, 4).map(|access| guest.write(access, value, hardware))
+    }
+
+    /// A guest that has one device and placed it.
+    fn learned(hardware: &mut Devices) -> Guest {
+        let guest = Guest::empty();
+        assert_eq!(guest.manage(Sbdf(0x20), hardware), Ok(true));
+        assert_eq!(write(&guest, hardware, 0x10, 0xf200_0000), Some(false));
+        assert_eq!(write(&guest, hardware, 0x04, 0x2), Some(false));
+        guest.mapped(&BAR, hardware);
+        guest
+    }
+
+    #[test]
+    fn a_device_is_managed_once() {
+        let (guest, mut hardware) = (Guest::empty(), Devices::default());
+        assert_eq!(guest.manage(Sbdf(1), &mut hardware), Ok(true));
+        assert_eq!(guest.manage(Sbdf(1), &mut hardware), Err(Errno::EXISTS));
+        assert!(guest.manages(Sbdf(1)));
+        guest.release(Sbdf(1), &mut hardware);
+        assert!(!guest.manages(Sbdf(1)));
+        assert_eq!(guest.manage(Sbdf(1), &mut hardware), Ok(true));
+    }
+
+    #[test]
+    fn devices_are_limited() {
+        let (guest, mut hardware) = (Guest::empty(), Devices::default());
+        for device in 0..DEVICES as u32 {
+            assert_eq!(guest.manage(Sbdf(device), &mut hardware), Ok(true));
+        }
+        assert_eq!(guest.manage(Sbdf(0xffff), &mut hardware), Err(Errno::NO_SPACE));
+    }
+
+    #[test]
+    fn without_msi_there_is_nothing_to_manage() {
+        let (guest, mut hardware) = (Guest::empty(), Devices { plain: Some(Sbdf(1)), enabled: false });
+        assert_eq!(guest.manage(Sbdf(1), &mut hardware), Ok(false));
+        assert!(!guest.manages(Sbdf(1)));
+    }
+
+    #[test]
+    fn until_learned_the_device_model_answers() {
+        let (guest, mut hardware) = (Guest::empty(), Devices::default());
+        assert_eq!(guest.manage(Sbdf(0x20), &mut hardware), Ok(true));
+        assert_eq!(write(&guest, &mut hardware, 0x44, 0xfee0_0000), Some(false));
+        let answer = at(0x44, 4).map(|access| guest.read(access, true, &mut hardware));
+        assert_eq!(answer, Some(Answer::FORWARD));
+    }
+
+    #[test]
+    fn learned_registers_are_xens() {
+        let mut hardware = Devices::default();
+        let guest = learned(&mut hardware);
+        assert_eq!(write(&guest, &mut hardware, 0x44, 0xfee0_0000), Some(true));
+        let answer = at(0x44, 4).map(|access| guest.read(access, true, &mut hardware));
+        assert_eq!(answer, Some(Answer { value: 0xfee0_0000, mask: u32::MAX }));
+        assert_eq!(write(&guest, &mut hardware, 0x4c, 0x51), Some(true));
+        assert_eq!(write(&guest, &mut hardware, 0x40, 0x1_0000), Some(true));
+        assert!(hardware.enabled);
+    }
+
+    #[test]
+    fn the_header_is_merged_with_the_device_models() {
+        let mut hardware = Devices::default();
+        let guest = learned(&mut hardware);
+        let read = |size, mergeable, hardware: &mut Devices| {
+            at(if size == 2 { 0x42 } else { 0x40 }, size).map(|access| guest.read(access, mergeable, hardware))
+        };
+        assert_eq!(read(4, true, &mut hardware), Some(Answer { value: 0x0080_0000, mask: 0xffff_0000 }));
+        assert_eq!(read(4, false, &mut hardware), Some(Answer { value: 0x0080_0005, mask: u32::MAX }));
+        assert_eq!(read(2, true, &mut hardware), Some(Answer { value: 0x80, mask: 0xffff }));
+        assert_eq!(read(1, true, &mut hardware), Some(Answer::FORWARD));
+    }
+
+    #[test]
+    fn release_turns_off_and_forgets_the_function() {
+        let mut hardware = Devices::default();
+        let guest = learned(&mut hardware);
+        for (register, value) in [(0x44, 0xfee0_0000), (0x4c, 0x51), (0x40, 0x1_0000)] {
+            write(&guest, &mut hardware, register, value);
+        }
+        guest.release(Sbdf(0x20), &mut hardware);
+        assert!(!hardware.enabled);
+        assert_eq!(write(&guest, &mut hardware, 0x44, 0), Some(false));
+    }
+
+    #[test]
+    fn dom0_keeps_its_hands_off() {
+        let mut hardware = Devices::default();
+        let guest = learned(&mut hardware);
+        let write = |register, size, value| {
+            ConfigAccess::at(register, size).map(|access| guest.host_write(Sbdf(0x20), access, value))
+        };
+        assert_eq!(write(0x42, 2, 0x81), Some(None));
+        assert_eq!(write(0x4c, 2, 0x41), Some(None));
+        assert_eq!(write(0x04, 2, 0x0406), Some(Some(0x0006)));
+        assert_eq!(write(0x0d, 1, 0x40), Some(Some(0x40)));
+        let other = ConfigAccess::at(0x42, 2).map(|access| guest.host_write(Sbdf(0x28), access, 0x81));
+        assert_eq!(other, Some(Some(0x81)));
+    }
+}

@@ -46,6 +46,8 @@ def run(into, names=(), everything=False):
     images = {}
     with into.stage("rig: images", SUITE):
         images = guests.build()
+    if not images:
+        return
     boots = plan(images, everything or bool(names))
     chosen = select(boots, images, names)
     if bare := [test for test in bare_tests(images) if f"bare/{test.name}" in chosen]:
