@@ -173,6 +173,13 @@ def port():
     return None
 
 
+def send(line, reply):
+    """Sends one reply; the port takes only so many bytes at once."""
+    rest = json.dumps(reply).encode() + b"\n"
+    while rest:
+        rest = rest[line.write(rest) or 0:]
+
+
 def main():
     """Serves until the machine ends."""
     helpers = [threading.Thread(target=service().watch, daemon=True) for service in (Domains, Consoles)]
@@ -185,14 +192,14 @@ def main():
         return
     requests = Requests()
     with open(device, "r+b", buffering=0) as line:
-        line.write(b'{"ok": "ready"}\n')
+        send(line, {"ok": "ready"})
         rest = b""
         while True:
             block = line.read(65536)
             rest += block or b""
             while b"\n" in rest:
                 request, rest = rest.split(b"\n", 1)
-                line.write(json.dumps(answer(requests, request)).encode() + b"\n")
+                send(line, answer(requests, request))
 
 
 if __name__ == "__main__":
