@@ -106,7 +106,7 @@ def _dom0_ramdisk(archive, kernel):
     if kernel.modules is None:
         return None
     tree = _tree(archive, "dom0", DOM0_PACKAGES)
-    inputs = [kernel.vmlinux.resolve(), RIG / "loader", tree.name, Path(__file__)]
+    inputs = [kernel.vmlinux.resolve(), *kernels.STOCK_DOM0, RIG / "loader", tree.name, Path(__file__)]
     return cache.build(
         "dom0-ramdisk", inputs, lambda to: _make_dom0_ramdisk(tree, kernel, to), "building dom0's ramdisk"
     ) / "ramdisk"
@@ -135,7 +135,8 @@ def _put_loader(tree, modules, root):
 
 def _stubdom(archive, kernel):
     tree = _tree(archive, "dom0", DOM0_PACKAGES)
-    inputs = [tree.name, kernel.vmlinux.resolve(), RIG / "stubdom", RIG / "loader", Path(__file__)]
+    modules = kernels.STOCK_STUBDOM if kernel.modules else []
+    inputs = [tree.name, kernel.vmlinux.resolve(), *modules, RIG / "stubdom", RIG / "loader", Path(__file__)]
     return cache.build(
         "stubdom", inputs, lambda to: _make_stubdom(tree, kernel, to), "building the stub domain"
     ) / "stubdom.ext4"
