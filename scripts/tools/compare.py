@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 
 from . import console, guests, observe, report, xen
-from .rig import DEVICES, Guest, Machine, stock_xen
+from .rig import DEVICES, Guest, Machine, room, stock_xen
 from .suites import rig
 
 _TEXT = """\
@@ -65,6 +65,7 @@ def main(words):
         prog="scripts/run", usage="scripts/run", description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args(words)
+    room.check()
     images = guests.build()
     products = xen.build()
     table = {}

@@ -5,6 +5,7 @@ import argparse
 import sys
 
 from . import console, report
+from .rig import room
 from .suites import host, object as objects, rig
 
 _TEXT = """\
@@ -26,6 +27,8 @@ def main(words):
     """Runs the command; returns its exit status."""
     options = _parse(words)
     everything = options.part == "all"
+    if options.part in (None, "all", "rig"):
+        room.check()
     into = report.Report()
     if options.part in (None, "all", "host"):
         host.run(into)

@@ -2,17 +2,14 @@
 """scripts/rig: the emulated machine by hand."""
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
 from .. import console, paths
-from . import DEVICES, Machine, Device, prepare, stock_xen
+from . import DEVICES, Machine, Device, prepare, room, stock_xen
 from .emulator import IOMMUS
 
 DEFAULT_XEN = paths.OUT / "xen-4.20.gz"
-# A full build of kernel and images, and memory for the machine beside it.
-DISK_GIB, MEMORY_GIB = 15, 4
 HELP = """\
 A PC emulated by QEMU, with an IOMMU that remaps interrupts, under Xen. dom0 and
 the stub domain are made of Debian 13's packages; changes to their disks are
@@ -33,7 +30,7 @@ Console and trace of config writes are kept in out/rig/shell.
 def main():
     """Reads the command line and does what it says."""
     words = _parser().parse_args()
-    _check_room()
+    room.check()
     if words.command == "prepare":
         prepare(words.kernel)
         console.say("the emulated machine is ready")
@@ -88,27 +85,6 @@ def _xen(words):
             f"there is no hypervisor {file}", "Name another." if chosen else "Make it with scripts/build."
         )
     return file
-
-
-def _check_room():
-    paths.CACHE.mkdir(parents=True, exist_ok=True)
-    # Room is needed for building; a finished cache needs none to speak of.
-    disk = shutil.disk_usage(paths.CACHE).free >> 30
-    if disk < DISK_GIB and not any(paths.CACHE.glob("stubdom-*")):
-        raise console.Failure(
-            f"only {disk} GiB are free at {paths.CACHE}", f"Free {DISK_GIB} GiB, or set MSITRAP_CACHE to a roomier place."
-        )
-    memory = _free_memory() >> 20
-    if memory < MEMORY_GIB:
-        raise console.Failure(f"only {memory} GiB of memory are free", f"The machine needs {MEMORY_GIB} GiB.")
-
-
-def _free_memory():
-    """KiB of memory that programs can still have."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1])
-    return 0
 
 
 console.main(main)
