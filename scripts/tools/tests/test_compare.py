@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The comparison: what is measured, shown, and demanded of it."""
+
+import contextlib
+import io
+import json
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from tools import compare, console, guests, paths
+from tools.rig import Result, Write
+
+CAME = ["Test result: SUCCESS"]
+SILENT = ["Failure: first time: expected 10 of vector 0x51 on vCPU 0, saw nothing", "Test result: FAILURE"]
+ON, OFF = 0x81, 0x80
+
+
+def writes(*steps):
+    """Writes of a running guest, from (cpu, register, value)."""
+    return [Write(0.0, "00:04.0", register, value, cpu, "run") for cpu, register, value in steps]
+
+
+class FakeMachine:
+    """Gives for each of pciback's modes what that mode is known to give."""
+
+    def __init__(self, **changed):
+        self.behaviour = {"default": (False, False), "permissive": (True, True), "interrupt-control": (True, True), **changed}
+
+    def run(self, guest):
+        """The result of one guest."""
+        reaches, unprogrammed = self.behaviour[guest.pciback]
+        if guest.stubdom_hook:
+            return Result("SUCCESS", "", config_writes=writes((0, 0x42, ON)) if unprogrammed else [], hook="wrote=0x0081")
+        status = "SUCCESS" if reaches else "FAILURE"
+        return Result(status, "", console=CAME if reaches else SILENT, config_writes=writes((0, 0x42, ON)) if unprogrammed else [])
+
+
+class CompareTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(mock.patch.object(paths, "REPORT", self.folder))
+        self.printed = io.StringIO()
+        self.enterContext(contextlib.redirect_stdout(self.printed))
+        image = guests.Test("x", Path("x"), "", "functional", 1, "yes", "sometimes", 60)
+        self.images = {"msi-deliver": image, "idle": image}
+
+    def measure(self, stock=None, msitrap=None):
+        table = {}
+        compare._measure(stock or FakeMachine(), compare.STOCK, self.images, table)
+        compare._measure(msitrap or FakeMachine(default=(True, False)), compare.MSITRAP, self.images, table)
+        return table
+
+    def test_known_pattern_passes(self):
+        table = self.measure()
+        self.assertEqual(compare._demand(table), 0)
+        compare._write(table, "text")
+        written = json.loads((self.folder / "run.json").read_text())
+        for name in ("stock", "permissive", "interrupt-control", "msitrap"):
+            self.assertLessEqual({compare.REACHES, compare.UNPROGRAMMED, compare.WRITES}, written[name].keys())
+        self.assertEqual(written["msitrap"][compare.WRITES], 0)
+        self.assertIs(written["stock"][compare.REACHES], False)
+        self.assertEqual(written["permissive"][compare.WRITES], 1)
+
+    def test_table_shows_every_cell(self):
+        compare._show(self.measure(), "text")
+        rows = [line for line in self.printed.getvalue().splitlines() if " | " in line]
+        self.assertEqual([cell.strip() for cell in rows[1].split("|")[1:]], ["no", "yes", "yes", "yes"])
+        self.assertEqual([cell.strip() for cell in rows[2].split("|")[1:]], ["no", "yes", "yes", "no"])
+
+    def test_each_odd_cell_is_named(self):
+        cases = (
+            ({"msitrap": FakeMachine(default=(False, False))}, "MSI reaches the guest' is no with 'msitrap"),
+            ({"msitrap": FakeMachine(default=(True, True))}, "unprogrammed device' is yes with 'msitrap"),
+            ({"stock": FakeMachine(default=(True, False))}, "MSI reaches the guest' is yes with 'stock Xen, default"),
+            ({"stock": FakeMachine(permissive=(True, False))}, "real registers' is 0 with 'stock Xen, permissive"),
+        )
+        for machines, told in cases:
+            with self.subTest(told), self.assertRaisesRegex(console.Failure, told):
+                compare._demand(self.measure(**machines))
+
+    def test_a_crash_is_no_answer(self):
+        crashed = mock.Mock(run=lambda guest: Result("CRASH", "the machine went down"))
+        with self.assertRaisesRegex(console.Failure, "cannot be measured.*went down"):
+            self.measure(stock=crashed)
+
+    def test_an_attempt_not_made_is_no_answer(self):
+        def run(guest):
+            return Result("SUCCESS", "", hook="error=no device" if guest.stubdom_hook else "")
+
+        with self.assertRaisesRegex(console.Failure, "did not make its attempt .error=no device"):
+            self.measure(stock=mock.Mock(run=run))
