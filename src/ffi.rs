@@ -236,16 +236,6 @@ unsafe extern "C" fn msitrap_rs_release(guest: *const Guest, domain: *mut Domain
     }
 }
 
-/// Whether a device is managed.
-///
-/// # Safety
-/// The contract at the top of this file.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn msitrap_rs_manages(guest: *const Guest, sbdf: u32) -> bool {
-    // SAFETY: the contract.
-    unsafe { guest_at(guest) }.is_some_and(|guest| guest.manages(Sbdf(sbdf)))
-}
-
 fn decode(raw: RawAccess) -> Option<GuestAccess> {
     Some(GuestAccess {
         function: GuestFunction::from_bdf(raw.bdf)?,
