@@ -198,13 +198,15 @@ class Object:
         """The contents of a section; a section without bytes in the file is empty."""
         return b"" if section.kind == _NOBITS else self.data[section.offset:section.offset + section.size]
 
+    def function_at(self, section, offset):
+        """The function, as (section, offset), that a place in code belongs to; None before the first one."""
+        return max((place for place in self.functions if place[0] == section and place[1] <= offset), default=None)
+
     def where(self, section, offset):
         """A place for a person to read: function+offset where known, else section+offset."""
-        below = [at for place, at in self.functions if place == section and at <= offset]
-        if not below:
+        if not (function := self.function_at(section, offset)):
             return f"{self.sections[section].name}+{offset:#x}"
-        start = max(below)
-        return f"{self.functions[section, start]}+{offset - start:#x}"
+        return f"{self.functions[function]}+{offset - function[1]:#x}"
 
     def _place(self, relocation):
         """Where a relocation points: the end of its field is what a PC-relative one counts from."""

@@ -68,10 +68,16 @@ def no_vector_registers(unit, _demands):
 
 def no_red_zone(unit, _demands):
     """nothing kept below the stack pointer, where an interrupt in Xen writes its frame"""
+    framed = {
+        unit.function_at(i.section, i.offset) for i in unit.instructions
+        if i.mnemonic == "push" or (i.mnemonic in ("sub", "lea") and i.text.endswith(",%rsp"))
+    }
     for instruction in unit.instructions:
-        below = re.search(r"-0x[0-9a-f]+\(%rsp\b", instruction.text)
-        allocates = instruction.mnemonic == "lea" and instruction.text.endswith(",%rsp")
-        if below and not allocates:
+        below = re.search(r"-0x[0-9a-f]+\(%rsp(,)?", instruction.text)
+        if not below or (instruction.mnemonic == "lea" and instruction.text.endswith(",%rsp")):
+            continue
+        # With an index it may be an element of an array that lies in the function's own frame.
+        if not below[1] or unit.function_at(instruction.section, instruction.offset) not in framed:
             yield _at(unit, instruction)
 
 

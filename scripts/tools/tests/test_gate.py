@@ -17,6 +17,7 @@ GOOD = """
 msitrap_entry:
     lea -0x20(%rsp), %rsp
     mov %edi, 0x8(%rsp)
+    movzbl -0x1(%rsp,%rcx,2), %ecx
     mov callback(%rip), %r11
     call __x86_indirect_thunk_r11
     call msitrap_xen_service
