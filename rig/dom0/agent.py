@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from xen.lowlevel import xc, xs
@@ -18,6 +19,9 @@ PORT = "rig"
 # dom0 runs on CPU 0 (dom0_vcpus_pin); all others here, so that a write to a device tells by its CPU who made it.
 GUEST_CPU = 1
 CONSOLES = "/local/domain/0/backend/console"
+PCI_BACKENDS = "/local/domain/0/backend/pci"
+# Needless events in a row that are no reason for a delay; the kernel's own limit is 1.
+MANY = "1000"
 # XenbusState values
 INIT_WAIT, CONNECTED = "2", "4"
 
@@ -84,6 +88,36 @@ class Consoles:
             frontend = value(self.store, f"{console}/frontend")
             if frontend and value(self.store, f"{frontend}/output") is None:
                 self.store.write("", f"{frontend}/output", "file:/dev/null")
+
+
+class Pciback:
+    """Keeps pciback answering at once.
+
+    Front and back end run on different CPUs, so some events come late and find nothing to do.
+    Linux takes them for an attack and answers ever later, up to a second, until pcifront gives up.
+    """
+
+    def __init__(self):
+        self.store = xs.xs()
+
+    def watch(self):
+        """Never returns."""
+        self.store.watch(PCI_BACKENDS, "pci")
+        while True:
+            path, _token = self.store.read_watch()
+            parts = path.removeprefix(PCI_BACKENDS).split("/")
+            if len(parts) == 4 and parts[3] == "online":
+                self._be_patient(Path(f"/sys/devices/pci-{parts[1]}-{parts[2]}/xenbus/spurious_threshold"))
+
+    def _be_patient(self, threshold):
+        """Writes the limit as soon as the kernel has made the device."""
+        limit = time.monotonic() + 5
+        while not threshold.exists() and time.monotonic() < limit:
+            time.sleep(0.05)
+        try:
+            threshold.write_text(MANY, encoding="ascii")
+        except OSError as error:
+            print(f"cannot keep pciback patient: {error}", file=sys.stderr, flush=True)
 
 
 class Requests:
@@ -182,7 +216,7 @@ def send(line, reply):
 
 def main():
     """Serves until the machine ends."""
-    helpers = [threading.Thread(target=service().watch, daemon=True) for service in (Domains, Consoles)]
+    helpers = [threading.Thread(target=service().watch, daemon=True) for service in (Domains, Consoles, Pciback)]
     for helper in helpers:
         helper.start()
     device = port()
