@@ -6,8 +6,8 @@ import re
 import sys
 from dataclasses import dataclass, field
 
-from . import console, guests, observe, report, xen
-from .rig import DEVICES, Guest, Machine, room, stock_xen
+from . import console, debian, guests, observe, report, xen
+from .rig import DEVICES, Guest, Machine, emulator, room, stock_xen
 from .suites import rig
 
 _TEXT = """\
@@ -66,6 +66,7 @@ def main(words):
     )
     parser.parse_args(words)
     room.check()
+    emulator.find(debian.Archive().ready())
     images = guests.build()
     products = xen.build()
     table = {}

@@ -4,7 +4,7 @@
 import difflib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import console, debian, guests, observe, report, xen
 from ..rig import DEVICES, Guest, Machine, emulator, prepare
@@ -43,8 +43,9 @@ class Boot:
 
 def run(into, names=(), everything=False):
     """Runs the suite, or the tests of these names; results go into the report `into`."""
-    images = {}
+    images, qemu = {}, None
     with into.stage("rig: images", SUITE):
+        qemu = emulator.find(debian.Archive().ready())
         images = guests.build()
     if not images:
         return
@@ -52,14 +53,20 @@ def run(into, names=(), everything=False):
     chosen = select(boots, images, names)
     if bare := [test for test in bare_tests(images) if f"bare/{test.name}" in chosen]:
         with into.stage("rig: guests on plain hardware", SUITE):
-            _run_bare(into, bare)
+            _run_bare(into, bare, qemu)
+    wanted = [replace(b, probes=tuple(p for p in b.probes if f"{b.name}/{p.name}" in chosen)) for b in boots]
+    _run_boots(into, [boot for boot in wanted if boot.probes], images)
+
+
+def _run_boots(into, boots, images):
+    ready = False
     with into.stage("rig: images", SUITE):
-        prepare()
-    for boot in boots:
-        wanted = tuple(probe for probe in boot.probes if f"{boot.name}/{probe.name}" in chosen)
-        if wanted:
-            with into.stage(f"rig: {boot.name}", SUITE):
-                _run_boot(into, boot, wanted, images)
+        if boots:
+            prepare()
+        ready = True
+    for boot in boots if ready else ():
+        with into.stage(f"rig: {boot.name}", SUITE):
+            _run_boot(into, boot, images)
 
 
 def names_of(boots, images):
@@ -110,8 +117,7 @@ def bare_tests(images):
     return [test for test in images.values() if test.functional and test.bare != "no"]
 
 
-def _run_bare(into, tests):
-    qemu = emulator.find(debian.Archive().ready())
+def _run_bare(into, tests, qemu):
     for test in tests:
         outcome = guests.run_bare(test, qemu)
         word = {"SUCCESS": report.PASS, "SKIP": report.SKIP}.get(outcome.status, report.FAIL)
@@ -119,12 +125,12 @@ def _run_bare(into, tests):
         into.add(report.Case(SUITE, f"bare/{test.name}", word, outcome.seconds, reason, tuple(outcome.output.splitlines())))
 
 
-def _run_boot(into, boot, probes, images):
+def _run_boot(into, boot, images):
     product = xen.build(boot.variant)["gz"]
     with Machine(product, name=boot.name, xen_options=boot.options, iommu=boot.iommu, kernel=boot.kernel) as machine:
         before = _interrupts(machine)
         boots, mark = machine.boots, machine.mark()
-        for probe in probes:
+        for probe in boot.probes:
             _run_probe(into, boot, machine, probe, images)
         if machine.boots == boots:
             _record(into, f"{boot.name}/leaves-no-interrupt", _left(before, _interrupts(machine)))
