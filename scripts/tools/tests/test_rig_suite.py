@@ -95,6 +95,17 @@ class JudgeTest(unittest.TestCase):
     def test_what_is_left_behind(self):
         self.assertEqual(rig._left(["a"], ["a", "b"]), ["left behind: b"])
         self.assertEqual(rig._left(["a", "b"], ["a"]), [])
+        self.assertTrue(rig._left([], []))
+
+    def test_lists_of_two_moments_compare(self):
+        lines = (
+            "(XEN)  MSI-X   26 vec=d8  fixed  edge   assert phys    cpu dest=00000000 mask=1/  /0",
+            "(XEN)  MSI-X   26 vec=31  fixed  edge   assert phys    cpu dest=00000001 mask=0/ G/0",
+            "(XEN)    IRQ:  26 vec:d8 PCI-MSI/-X      status=010 aff:{0}/{0} in-flight=0 d0:230(---)",
+            "(XEN)    IRQ:  26 vec:31 PCI-MSI/-X      status=030 aff:{0-1}/{0} in-flight=1 d0:230(---)",
+        )
+        self.assertEqual([rig.interrupt(line) for line in lines], ["MSI-X 26"] * 2 + ["IRQ 26 of d0"] * 2)
+        self.assertIsNone(rig.interrupt("(XEN) MSI information:"))
 
     def test_skip_is_no_pass(self):
         into = report.Report()
