@@ -7,10 +7,11 @@ One request is one line of JSON on the virtio port `rig`, one reply is one line:
 import base64
 import glob
 import json
+import mmap
+import struct
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 from xen.lowlevel import xc, xs
@@ -19,9 +20,10 @@ PORT = "rig"
 # dom0 runs on CPU 0 (dom0_vcpus_pin); all others here, so that a write to a device tells by its CPU who made it.
 GUEST_CPU = 1
 CONSOLES = "/local/domain/0/backend/console"
-PCI_BACKENDS = "/local/domain/0/backend/pci"
-# Needless events in a row that are no reason for a delay; the kernel's own limit is 1.
-MANY = "1000"
+# Vendor and device of QEMU's `edu` as they stand in config space, and its registers
+EDU_ID = b"\x34\x12\xe8\x11"
+EDU_ACKNOWLEDGE = 0x64
+COMMAND, MEMORY_DECODE = 0x04, 0x02
 # XenbusState values
 INIT_WAIT, CONNECTED = "2", "4"
 
@@ -90,36 +92,6 @@ class Consoles:
                 self.store.write("", f"{frontend}/output", "file:/dev/null")
 
 
-class Pciback:
-    """Keeps pciback answering at once.
-
-    Front and back end run on different CPUs, so some events come late and find nothing to do.
-    Linux takes them for an attack and answers ever later, up to a second, until pcifront gives up.
-    """
-
-    def __init__(self):
-        self.store = xs.xs()
-
-    def watch(self):
-        """Never returns."""
-        self.store.watch(PCI_BACKENDS, "pci")
-        while True:
-            path, _token = self.store.read_watch()
-            parts = path.removeprefix(PCI_BACKENDS).split("/")
-            if len(parts) == 4 and parts[3] == "online":
-                self._be_patient(Path(f"/sys/devices/pci-{parts[1]}-{parts[2]}/xenbus/spurious_threshold"))
-
-    def _be_patient(self, threshold):
-        """Writes the limit as soon as the kernel has made the device."""
-        limit = time.monotonic() + 5
-        while not threshold.exists() and time.monotonic() < limit:
-            time.sleep(0.05)
-        try:
-            threshold.write_text(MANY, encoding="ascii")
-        except OSError as error:
-            print(f"cannot keep pciback patient: {error}", file=sys.stderr, flush=True)
-
-
 class Requests:
     """What the rig may ask for; each method is one request."""
 
@@ -177,6 +149,21 @@ class Requests:
         """Lets a domain run."""
         self.xen.domain_unpause(domain)
 
+    def quiet(self, device):
+        """Takes back the interrupt an `edu` still asserts; it has no reset that would do so between two guests."""
+        folder = Path("/sys/bus/pci/devices") / f"0000:{device}"
+        with open(folder / "config", "r+b", buffering=0) as config:
+            if config.read(4) != EDU_ID:
+                return
+            config.seek(COMMAND)
+            command = config.read(2)
+            config.seek(COMMAND)
+            config.write(bytes([command[0] | MEMORY_DECODE, command[1]]))
+            with open(folder / "resource0", "r+b", buffering=0) as bar, mmap.mmap(bar.fileno(), mmap.PAGESIZE) as registers:
+                struct.pack_into("=I", registers, EDU_ACKNOWLEDGE, 0xFFFFFFFF)
+            config.seek(COMMAND)
+            config.write(command)
+
     def keys(self, keys):
         """Sends debug keys to Xen; what they print is on its console."""
         self.xen.send_debug_keys(keys)
@@ -216,7 +203,7 @@ def send(line, reply):
 
 def main():
     """Serves until the machine ends."""
-    helpers = [threading.Thread(target=service().watch, daemon=True) for service in (Domains, Consoles, Pciback)]
+    helpers = [threading.Thread(target=service().watch, daemon=True) for service in (Domains, Consoles)]
     for helper in helpers:
         helper.start()
     device = port()

@@ -294,6 +294,8 @@ class _Run:
             self.outcome.device_model_log = agent.ask("get", path=f"/var/log/xen/qemu-dm-{guest.name}.log")
             if self.domain is not None:
                 agent.run(f"xl destroy {guest.name}", DESTROY_SECONDS)
+            for device in guest.devices:
+                agent.ask("quiet", device=device)
 
     def _set_pciback(self, device):
         """Sets pciback's mode for a device; `permissive` is libxl's to set, from the configuration."""
