@@ -90,7 +90,8 @@ def _make_dom0_root(tree, folder):
         (root / link).symlink_to(to)
     (root / "etc/passwd").write_text("root::0:0:root:/root:/bin/sh\n")
     (root / "etc/group").write_text("root:x:0:\n")
-    (root / "etc/profile").write_text("PS1='dom0# '\n")
+    # There is no init that the plain command could ask.
+    (root / "etc/profile").write_text("PS1='dom0# '\nalias poweroff='poweroff -f'\n")
     shutil.copy(RIG / "dom0/init", root / "init")
     shutil.copy(RIG / "dom0/agent.py", root / "agent.py")
     _ext4(root, folder / "root.ext4")
