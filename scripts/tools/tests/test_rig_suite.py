@@ -107,6 +107,11 @@ class JudgeTest(unittest.TestCase):
         self.assertEqual([rig.interrupt(line) for line in lines], ["MSI-X 26"] * 2 + ["IRQ 26 of d0"] * 2)
         self.assertIsNone(rig.interrupt("(XEN) MSI information:"))
 
+    def test_alarms_count_once_xen_has_started(self):
+        known, new = "(XEN) Xen WARN at arch/x86/xstate.c:769", "(XEN) Assertion 'x' failed at y.c:1"
+        self.assertEqual(rig.alarms([known, "up", "fine"], ["fine"]), [])
+        self.assertEqual(rig.alarms([known, "up", known, new], [known, new]), [new])
+
     def test_skip_is_no_pass(self):
         into = report.Report()
         machine = type("M", (), {"run": lambda self, guest: Result("SKIP", "no device")})()
