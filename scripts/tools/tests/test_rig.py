@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The emulated machine: what is read from its trace and console, and what counts as the emulator's own fault."""
+
+import gzip
+import tempfile
+import unittest
+from pathlib import Path
+
+from tools import console
+from tools.rig import emulator, guest, kernel, trace
+
+# A guest's state as Xen prints it before a triple fault, with the code segment and address of RIP to fill in.
+FAULT = """\
+(XEN) *** Dumping Dom3 vcpu#0 state: ***
+(XEN) ----[ Xen-4.20.4  x86_64  debug=n  Not tainted ]----
+(XEN) CPU:    1
+(XEN) RIP:    {}
+(XEN) RFLAGS: 0000000000010046   CONTEXT: hvm guest (d3v0)
+(XEN) d3v0 Triple fault - invoking HVM shutdown action 1
+"""
+
+
+class Trace(unittest.TestCase):
+    def test_a_write_names_its_device_register_value_and_cpu(self):
+        text = "71@1795465053.691545:pci_cfg_write edu 00:1f.0 @0x42 <- 0x81\n72@5.5:pci_cfg_write edu 00:04.0 @0x4 <- 0x103\n"
+        self.assertEqual(
+            trace.parse(text, {71: 0}),
+            [(1795465053.691545, "00:1f.0", 0x42, 0x81, 0), (5.5, "00:04.0", 0x04, 0x103, None)],
+        )
+
+    def test_other_lines_are_no_writes(self):
+        self.assertEqual(trace.parse("CPU Reset (CPU 0)\n71@1.0:pci_cfg_write edu 00:04.0 @0x4", {}), [])
+
+
+class EmulatorFault(unittest.TestCase):
+    def test_a_guest_with_the_hypervisors_state_is_the_emulators_fault(self):
+        self.assertTrue(guest.emulator_fault(FAULT.format("e008:[<ffff82d0402a1b2c>]").splitlines()))
+
+    def test_any_other_triple_fault_is_the_guests(self):
+        for place in ("0010:[<0000000000101234>]", "e008:[<ffffffff8100abcd>]", "0008:[<ffff82d0402a1b2c>]"):
+            self.assertFalse(guest.emulator_fault(FAULT.format(place).splitlines()), place)
+
+    def test_the_state_alone_is_no_fault(self):
+        lines = FAULT.format("e008:[<ffff82d0402a1b2c>]").splitlines()[:-1]
+        self.assertFalse(guest.emulator_fault(lines))
+
+
+class Guest(unittest.TestCase):
+    def test_only_its_own_lines_are_the_guests(self):
+        lines = ["(XEN) (d1) a", "(d1) Test result: SUCCESS", "(d11) Test result: FAILURE", "(XEN) other"]
+        self.assertEqual(guest.result_word(guest.printed_by(lines, 1)), "SUCCESS")
+
+    def test_no_word_is_no_result(self):
+        self.assertIsNone(guest.result_word(["Test result: MAYBE", "SUCCESS"]))
+
+    def test_the_reason_is_the_line_that_says_so(self):
+        printed = ["FAILURE: no interrupt", "cleaning up", "Test result: FAILURE"]
+        self.assertEqual(guest.reason_of(printed, "FAILURE"), "FAILURE: no interrupt")
+        self.assertEqual(guest.reason_of(["Test result: SUCCESS"], "SUCCESS"), "")
+
+    def test_pciback_is_permissive_only_when_asked(self):
+        image = Path("/image")
+        plain = guest.config(guest.Guest("g", image, devices=("00:04.0",)), image, "")
+        self.assertNotIn("permissive", plain)
+        self.assertIn("pci=['00:04.0']", plain)
+        opened = guest.Guest("g", image, devices=("00:04.0",), pciback="permissive")
+        self.assertIn("permissive=1", guest.config(opened, image, ""))
+
+
+class Hypervisor(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.addCleanup(lambda: [file.unlink() for file in self.folder.iterdir()] and self.folder.rmdir())
+
+    def _unpack(self, data):
+        (self.folder / "given").write_bytes(data)
+        return emulator.unpacked_xen(self.folder / "given", self.folder).read_bytes()
+
+    def test_packed_and_plain_are_the_same(self):
+        xen = b"\x7fELF" + bytes(100) + emulator.MULTIBOOT_MAGIC + bytes(100)
+        self.assertEqual(self._unpack(gzip.compress(xen)), xen)
+        self.assertEqual(self._unpack(xen), xen)
+
+    def test_what_is_no_hypervisor_is_refused(self):
+        for data in (b"", b"MZ", b"\x7fELF" + bytes(100), gzip.compress(b"\x7fELF")[:-4]):
+            with self.assertRaises(console.Failure):
+                self._unpack(data)
+
+
+class Configuration(unittest.TestCase):
+    def test_an_option_that_is_lost_is_named(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".config") as final:
+            options = kernel.wanted(kernel.FRAGMENT)
+            final.write("\n".join(option for option in options if option != "CONFIG_XEN=y"))
+            final.flush()
+            self.assertEqual(kernel.missing(Path(final.name), options), ["CONFIG_XEN=y"])
