@@ -17,6 +17,7 @@ in this run, the hardware's side in QEMU's own trace. The table for other progra
 is out/report/run.json, consoles and traces are in out/rig.
 """
 REACHES, UNPROGRAMMED, WRITES = "msi_reaches_guest", "unprogrammed_enable_reaches_hardware", "msi_writes_by_pciback"
+_INTX = re.compile(r"saw \d+ of INTx on vCPU \d+$|INTx-disable")
 ROWS = {
     REACHES: "MSI reaches the guest",
     UNPROGRAMMED: "stub domain can enable an unprogrammed device",
@@ -107,10 +108,12 @@ def _cell(column, measured, row, value):
 
 def _reaches(column, result):
     """Whether the guest got its interrupts; anything but a clear yes or no stops the run."""
-    if result.status == "SUCCESS":
-        return True
     if rig.silent(result):
         return False
+    # What stock Xen does to INTx besides is no matter of this table.
+    failures = [line for line in result.console if line.startswith("Failure: ")]
+    if result.status == "SUCCESS" or (result.status == "FAILURE" and failures and all(map(_INTX.search, failures))):
+        return True
     raise console.Failure(
         f"'{column.title}' cannot be measured: the guest ended with {result.status} ({result.reason})",
         "Its console is in out/rig; run the command again when the machine has less to do.",

@@ -85,6 +85,14 @@ class CompareTest(unittest.TestCase):
         with self.assertRaisesRegex(console.Failure, "cannot be measured.*went down"):
             self.measure(stock=crashed)
 
+    def test_intx_is_another_matter(self):
+        column = compare.STOCK[1]
+        intx = ["Failure: after MSI was switched off: expected no interrupt, saw 1 of INTx on vCPU 0"]
+        self.assertTrue(compare._reaches(column, Result("FAILURE", "", console=intx)))
+        for console_lines in ([], [*intx, "Failure: something else"]):
+            with self.assertRaises(console.Failure):
+                compare._reaches(column, Result("FAILURE", "", console=console_lines))
+
     def test_an_attempt_not_made_is_no_answer(self):
         def run(guest):
             return Result("SUCCESS", "", hook="error=no device" if guest.stubdom_hook else "")
