@@ -12,11 +12,17 @@ from .. import cache, console, paths
 
 FRAGMENT = paths.TOP / "rig" / "kernel.config"
 SOURCE = "linux-source-6.12"
+# Part of the key of a build: counts up when the way these functions build changes. Keyed by the whole file,
+# minutes of building would go for changes that touch no kernel.
+RECIPE = 1
+# What the kernel would otherwise take from this machine and this moment.
+BUILDER = {"KBUILD_BUILD_TIMESTAMP": "@0", "KBUILD_BUILD_USER": "msitrap", "KBUILD_BUILD_HOST": "msitrap"}
 # Large parts of the source that no x86 build without graphics reads.
 LEFT_OUT = ("*/drivers/gpu/drm/amd/include", "*/arch/*/boot/dts", "*/Documentation/*/*", "*/tools/testing")
 # What the stock kernel must load, in this order, before it can serve.
 STOCK_DOM0 = (
-    "virtio_pci virtio_blk virtio_console crc32c_generic ext4 xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-pciback"
+    "virtio_pci virtio_blk virtio_console crc32c_generic ext4"
+    " xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-pciback"
 ).split()
 # It has no pci_endpoint_test: the hook pcifront-msi needs the small kernel.
 STOCK_STUBDOM = "xen-evtchn xen-gntalloc xen-gntdev xen-privcmd xenfs xen-pcifront".split()
@@ -37,7 +43,7 @@ class Kernel:
 
 def small(archive):
     """The monolithic kernel of rig/kernel.config, built once from Debian's kernel source."""
-    inputs = [FRAGMENT, Path(__file__), archive.candidate(SOURCE)]
+    inputs = [FRAGMENT, archive.candidate(SOURCE), RECIPE, *BUILDER.items()]
     folder = cache.build("kernel-small", inputs, lambda to: _make_small(archive, to), "building the small kernel")
     return Kernel(folder / "vmlinux", folder / "bzImage", None)
 
@@ -45,7 +51,7 @@ def small(archive):
 def stock(archive):
     """Debian's own kernel image with all its modules."""
     package = archive.depends("linux-image-amd64", r"linux-image-\d\S*-amd64")
-    inputs = [package, archive.candidate(package), Path(__file__)]
+    inputs = [package, archive.candidate(package), RECIPE]
     folder = cache.build("kernel-stock", inputs, lambda to: _make_stock(archive, package, to), "fetching the stock kernel")
     return Kernel(folder / "vmlinux", folder / "bzImage", next((folder / "usr/lib/modules").iterdir()))
 
@@ -77,8 +83,7 @@ def _make_small(archive, folder):
         raise console.Failure(
             f"the kernel's configuration lost {', '.join(lost)}", f"Give {FRAGMENT.name} what these depend on."
         )
-    env = {**os.environ, "KBUILD_BUILD_TIMESTAMP": "@0", "KBUILD_BUILD_USER": "msitrap", "KBUILD_BUILD_HOST": "msitrap"}
-    console.run([*make, "bzImage"], "kernel", env=env)
+    console.run([*make, "bzImage"], "kernel", env={**os.environ, **BUILDER})
     console.run(["strip", "-s", "-o", folder / "vmlinux", tree / "vmlinux"], "kernel")
     shutil.copy(tree / "arch/x86/boot/bzImage", folder / "bzImage")
     shutil.copy(tree / ".config", folder / "config")
