@@ -19,6 +19,8 @@ _COMPILER = frozenset({"memcpy", "memmove", "memset", "memcmp"})
 _SECTIONS = frozenset({".text", ".rodata", ".data.rel.ro", ".data", ".bss", ".note.GNU-stack"})
 _TABLE = "_GLOBAL_OFFSET_TABLE_"
 _CONSTRUCTORS = re.compile(r"\.(init|fini|preinit)(_array)?\b|\.[cd]tors\b")
+# The most stack one function may take, in bytes. Xen's stack has no guard that would say what happened.
+_FRAME = 1024
 # Findings shown of a rule that fails; the report has all.
 _SHOWN = 3
 
@@ -198,10 +200,18 @@ def short_names(unit, _demands):
             yield f"symbol {symbol.name[:40]}... has {len(symbol.name)} bytes"
 
 
+def small_frames(unit, _demands):
+    """no function takes more stack at once than Xen's eight pages can spare"""
+    for instruction in unit.instructions:
+        taken = re.search(r"^(?:sub\w?\s+\$0x([0-9a-f]+),%rsp|lea\w?\s+-0x([0-9a-f]+)\(%rsp\),%rsp)$", instruction.text)
+        if taken and int(taken[1] or taken[2], 16) > _FRAME:
+            yield _at(unit, instruction)
+
+
 RULES = (
     no_panic, no_vector_registers, no_red_zone, text_is_relative, data_is_plain, no_got, landing_pads, indirect_thunks,
     return_thunks, imports, exports, no_writable_code, no_constructors, no_thread_local, known_sections,
-    short_names,
+    short_names, small_frames,
 )
 
 

@@ -73,6 +73,7 @@ BREAKERS = {
     "no-constructors": ('.section .init_array, "aw"\n .quad taken', '.section .ctors, "aw"\n .quad taken'),
     "no-thread-local": ('.section .tbss, "awT", @nobits\n .zero 8', "mov %fs:0, %rax", "mov %gs:(%rdi), %rax"),
     "known-sections": ('.section .other, "a"\n .byte 1', '.section .text.late, "ax"\n nop'),
+    "small-frames": ("sub $0x408, %rsp", "lea -0x1000(%rsp), %rsp"),
     "short-names": ("x" * (module.LONGEST_NAME + 1) + ": nop",),
 }
 
