@@ -133,13 +133,16 @@ def _reached_hardware(column, result):
 def _pcifront(machine, images):
     """The article's third option, pcifront's own command: what it sets up, and for whom, in one line."""
     result = machine.run(_attempt("pcifront-msi", images, devices=(STOCK[0].device,)))
+    if result.status != "SUCCESS" or "bound" not in rig.words_of(result):
+        return f"could not be measured ({result.hook or result.reason})"
+    seen = f"{result.hook}; enable bit set {len(observe.enables(result.config_writes))} times, seen from outside"
     guest = re.search(r"HVM restore d(\d+)", "\n".join(result.xen_log))
     owners = sorted(set(re.findall(r"PCI-MSI.*?\bd([1-9]\d*):", result.interrupts)))
-    if result.status != "SUCCESS" or not guest or not owners:
-        return f"could not be measured ({result.hook or result.reason or 'Xen lists no message interrupt'})"
+    if not guest or not owners:
+        return f"the stub domain's driver is left without MSI, and so is the guest ({seen})"
     told = ", ".join(f"d{owner}" for owner in owners)
     whose = "the guest's" if guest[1] in owners else "the stub domain's, not the guest's"
-    return f"MSI goes on ({result.hook}); Xen lists the interrupt for {told}, and the guest is d{guest[1]}: it is {whose}"
+    return f"Xen lists the interrupt for {told}, and the guest is d{guest[1]}: it is {whose} ({seen})"
 
 
 def _word(value):
