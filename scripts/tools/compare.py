@@ -2,6 +2,7 @@
 """The command scripts/run: builds all that is needed, then compares who may enable MSI, stock Xen against msitrap."""
 
 import argparse
+import errno
 import re
 import sys
 from dataclasses import dataclass, field
@@ -137,12 +138,14 @@ def _pcifront(machine, images):
         return f"could not be measured ({result.hook or result.reason})"
     seen = f"{result.hook}; enable bit set {len(observe.enables(result.config_writes))} times, seen from outside"
     guest = re.search(r"HVM restore d(\d+)", "\n".join(result.xen_log))
-    owners = sorted(set(re.findall(r"PCI-MSI.*?\bd([1-9]\d*):", result.interrupts)))
-    if not guest or not owners:
-        return f"the stub domain's driver is left without MSI, and so is the guest ({seen})"
-    told = ", ".join(f"d{owner}" for owner in owners)
-    whose = "the guest's" if guest[1] in owners else "the stub domain's, not the guest's"
-    return f"Xen lists the interrupt for {told}, and the guest is d{guest[1]}: it is {whose} ({seen})"
+    asked = re.search(r"xen map irq failed -(\d+) for (\d+) domain", "\n".join(result.dom0_log))
+    if not guest or not asked:
+        return f"could not be measured ({seen})"
+    whose = "the guest" if asked[2] == guest[1] else "the stub domain"
+    return (
+        f"dom0 asks Xen for an interrupt of domain {asked[2]}, {whose} (the guest is domain {guest[1]}); "
+        f"Xen answers -{asked[1]}, {errno.errorcode.get(int(asked[1]), 'unknown')} ({seen})"
+    )
 
 
 def _word(value):

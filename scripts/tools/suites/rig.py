@@ -261,6 +261,8 @@ def interrupt(line):
         return f"{found[1]} {found[2]}"
     if found := re.search(r"\bIRQ:\s*(\d+).*?\b(d\d+):", line):
         return f"IRQ {found[1]} of {found[2]}"
+    if found := re.search(r"\bIRQ:\s*(\d+).*PCI-MSI.*mapped, unbound", line):
+        return f"IRQ {found[1]} of nobody"
     return None
 
 

@@ -101,11 +101,11 @@ class CompareTest(unittest.TestCase):
             self.measure(stock=mock.Mock(run=run))
 
     def test_pcifront_tells_whose_the_interrupt_is(self):
-        lists = "(XEN)    IRQ:  32 vec:41 PCI-MSI         status=010 in-flight=0 d{}: 55(---)"
-        for owner, told in ((4, "not the guest's"), (3, "it is the guest's"), (0, "left without MSI")):
-            outcome = Result(
-                "SUCCESS", "", hook="bound=true interrupts=20", xen_log=["(XEN) HVM restore d3: CPU 0"], interrupts=lists.format(owner)
-            )
-            self.assertIn(told, compare._pcifront(mock.Mock(run=lambda guest, seen=outcome: seen), self.images))
+        for owner, told in ((4, "domain 4, the stub domain"), (3, "domain 3, the guest")):
+            outcome = Result("SUCCESS", "", hook="bound=false control=0x0080", xen_log=["(XEN) HVM restore d3: CPU 0"])
+            outcome.dom0_log = [f"pciback 0000:00:04.0: xen map irq failed -19 for {owner} domain"]
+            line = compare._pcifront(mock.Mock(run=lambda guest, seen=outcome: seen), self.images)
+            self.assertIn(told, line)
+            self.assertIn("ENODEV", line)
         failed = Result("SUCCESS", "", hook="error=no device")
         self.assertIn("could not be measured", compare._pcifront(mock.Mock(run=lambda guest: failed), self.images))

@@ -106,6 +106,10 @@ class JudgeTest(unittest.TestCase):
         )
         self.assertEqual([rig.interrupt(line) for line in lines], ["MSI-X 26"] * 2 + ["IRQ 26 of d0"] * 2)
         self.assertIsNone(rig.interrupt("(XEN) MSI information:"))
+        unbound = "(XEN)    IRQ:  {} vec:b8 {}   status=002 aff:{{0}}/{{0}} mapped, unbound"
+        self.assertEqual(rig.interrupt(unbound.format(31, "PCI-MSI")), "IRQ 31 of nobody")
+        # dom0's own for INTx of the device, which it keeps.
+        self.assertIsNone(rig.interrupt(unbound.format(20, "IO-APIC-level")))
 
     def test_alarms_count_once_xen_has_started(self):
         known, new = "(XEN) Xen WARN at arch/x86/xstate.c:769", "(XEN) Assertion 'x' failed at y.c:1"
