@@ -39,6 +39,13 @@ pub struct Message {
 }
 
 impl Message {
+    /// What the registers hold after a reset.
+    pub const RESET: Self = Self {
+        address: 0,
+        upper: 0,
+        data: 0,
+    };
+
     /// Fixed delivery of `vector` to the vCPU with this physical APIC ID.
     pub const fn fixed(apic: u8, vector: u8) -> Self {
         Self {

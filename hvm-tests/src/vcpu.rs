@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use x86_64::instructions::interrupts::enable_and_hlt;
 
-use crate::{apic, tables, time};
+use crate::{apic, report, tables, time};
 
 /// How many vCPUs the framework can use.
 pub const COUNT: usize = 2;
@@ -28,8 +28,17 @@ pub fn index() -> usize {
     usize::from(SECOND_RUNS.load(Ordering::Acquire) && apic::id() == SECOND_ID.load(Ordering::Relaxed))
 }
 
-/// Starts the second vCPU; its APIC ID, or nothing when there is none.
-pub fn start_second() -> Option<u8> {
+/// Starts the second vCPU; the APIC IDs of both. Without one the test ends in an error.
+pub fn start() -> Option<[u8; COUNT]> {
+    let first = apic::id();
+    let second = start_second();
+    if second.is_none() {
+        report::error(format_args!("the second vCPU does not start"));
+    }
+    second.map(|second| [first, second])
+}
+
+fn start_second() -> Option<u8> {
     let length = &raw const trampoline_end as usize - &raw const trampoline as usize;
     // SAFETY: low memory is RAM that nothing else uses.
     unsafe { ptr::copy_nonoverlapping(&raw const trampoline, START as *mut u8, length) };

@@ -8,11 +8,6 @@ use hvm_tests::{Device, Message, Msi, check, devices, say, time};
 
 const SECONDS: u64 = 60;
 const REMARK: u64 = 10;
-const NOTHING: Message = Message {
-    address: 0,
-    upper: 0,
-    data: 0,
-};
 
 hvm_tests::test!(run);
 
@@ -26,6 +21,6 @@ fn run() {
             say!("idle: {left} s left");
         }
     }
-    check::reads_back("afterwards", msi, NOTHING);
+    check::reads_back("afterwards", msi, Message::RESET);
     check::equal(format_args!("afterwards: enable"), 0u16, msi.control() & 1);
 }

@@ -7,22 +7,16 @@
 
 use hvm_tests::{Device, Message, Msi, check, devices};
 
-const NOTHING: Message = Message {
-    address: 0,
-    upper: 0,
-    data: 0,
-};
-
 hvm_tests::test!(run);
 
 fn run() {
     let Some(device) = devices::find() else { return };
     let msi = Msi::of(device.function());
-    check::reads_back("before", msi, NOTHING);
+    check::reads_back("before", msi, Message::RESET);
     for _ in 0..3 {
         msi.enable(true);
         check::that(format_args!("enable reads back as set"), msi.control() & 1 == 1);
-        check::reads_back("while on", msi, NOTHING);
+        check::reads_back("while on", msi, Message::RESET);
         check::delivers_nothing("MSI on, no message", &device);
         msi.enable(false);
         // With MSI off the device would fall back to INTx.

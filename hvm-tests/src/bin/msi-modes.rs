@@ -5,7 +5,7 @@
 #![no_main]
 
 use hvm_tests::interrupts::{count, total};
-use hvm_tests::{Device, Message, Msi, apic, check, devices, report, vcpu};
+use hvm_tests::{Device, Message, Msi, check, devices, vcpu};
 
 const VECTOR: u8 = 0x73;
 const TIMES: u32 = 3;
@@ -18,10 +18,7 @@ hvm_tests::test!(run);
 
 fn run() {
     let Some(device) = devices::find() else { return };
-    let Some(second) = vcpu::start_second() else {
-        return report::error(format_args!("the second vCPU does not start"));
-    };
-    let ids = [apic::id(), second];
+    let Some(ids) = vcpu::start() else { return };
     let msi = Msi::of(device.function());
     msi.program(Message::fixed(ids[0], VECTOR));
     msi.enable(true);

@@ -5,7 +5,7 @@
 #![no_main]
 
 use hvm_tests::msi::ADDRESS;
-use hvm_tests::{Device, Message, Msi, apic, check, devices, hypervisor, report, vcpu};
+use hvm_tests::{Device, Message, Msi, check, devices, hypervisor, vcpu};
 
 const FIRST: u8 = 0x51;
 const SECOND: u8 = 0x62;
@@ -15,10 +15,7 @@ hvm_tests::test!(run);
 
 fn run() {
     let Some(device) = devices::find() else { return };
-    let Some(second) = vcpu::start_second() else {
-        return report::error(format_args!("the second vCPU does not start"));
-    };
-    let ids = [apic::id(), second];
+    let Some(ids) = vcpu::start() else { return };
     let msi = Msi::of(device.function());
     msi.program(Message::fixed(ids[0], FIRST));
     msi.enable(true);
