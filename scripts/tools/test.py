@@ -14,6 +14,7 @@ Tests msitrap.
   scripts/test               everything but the long tests
   scripts/test all           everything
   scripts/test host          form, lints, unit and property tests: needs no Xen
+  scripts/test coverage      the module's own tests, and which lines of its core they reach
   scripts/test object        the object that Xen links, the series, what the option changes
   scripts/test rig [NAME...] boots of the emulated machine, or only the tests so named
 
@@ -32,6 +33,8 @@ def main(words):
     into = report.Report()
     if options.part in (None, "all", "host"):
         host.run(into)
+    if options.part == "coverage":
+        host.run_module(into, shown=True)
     if options.part in (None, "all", "object"):
         objects.run(into, everything)
     if options.part in (None, "all", "rig"):
@@ -41,10 +44,10 @@ def main(words):
 
 def _parse(words):
     parser = argparse.ArgumentParser(
-        prog="scripts/test", usage="scripts/test [all | host | object | rig [NAME...]]",
+        prog="scripts/test", usage="scripts/test [all | host | coverage | object | rig [NAME...]]",
         description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="?", choices=("all", "host", "object", "rig"), help=argparse.SUPPRESS)
+    parser.add_argument("part", nargs="?", choices=("all", "host", "coverage", "object", "rig"), help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
     if options.names and options.part != "rig":

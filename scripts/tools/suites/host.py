@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .. import console, guests, paths, report, toolchain
+from .. import console, coverage, guests, paths, report, toolchain
 from . import units
 
 SUITE = "host"
@@ -18,7 +18,7 @@ _UNKEPT = frozenset({".git", ".cache", "out", "target", "__pycache__"})
 # Made by programs that leave no room for a comment, or text of a licence.
 _NO_SPDX = re.compile(r"(^|/)(Cargo\.lock|LICENSE|COPYING|\.gitignore)$|\.(json|patch)$|/series$|\.proptest-regressions$")
 _TEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?:.*<([\d.]+)s>)?", re.MULTILINE)
-_RUNNING = re.compile(r"^\s+Running (?:unittests )?(\S+)", re.MULTILINE)
+_PROGRAM = re.compile(r"^\s+Running .*\((.+)\)$", re.MULTILINE)
 # Section numbers of specifications have this form too, and begin with one digit.
 _ADDRESS = re.compile(r"(?<![\d.])\d{2,3}(?:\.\d{1,3}){3}(?![\d.])")
 
@@ -28,11 +28,28 @@ def run(into):
     with into.stage("host: form and lints", SUITE):
         for name, check in _checks().items():
             into.add(_judged(name, check))
-    with into.stage("host: unit and property tests", SUITE):
-        cargo_tests(into)
+    run_module(into)
     with into.stage("host: tests of the scripts", SUITE):
         units.run(SUITE, into, lambda name: name not in OBJECT_UNITS)
     console.say(f"host: {sum(c.suite == SUITE and c.result == report.PASS for c in into.cases)} tests passed")
+
+
+def run_module(into, shown=False):
+    """Runs the module's own tests, and counts the lines of its core they reach; `shown` prints those of each file."""
+    with into.stage("host: unit and property tests", SUITE):
+        programs = cargo_tests(into)
+    with into.stage("host: coverage of the core", SUITE):
+        _cover(into, programs, shown)
+
+
+def _cover(into, programs, shown):
+    begin = time.monotonic()
+    measured = coverage.measure(toolchain.find(), programs)
+    coverage.write(measured)
+    table = coverage.table(measured)
+    for line in table if shown else table[-1:]:
+        console.say(f"host: {line}")
+    into.add(_case("coverage-of-core", coverage.findings(measured), time.monotonic() - begin, table))
 
 
 def _checks():
@@ -56,10 +73,14 @@ def _judged(name, check):
         findings = check() or []
     except console.Failure as failure:
         return report.failed(SUITE, name, failure, time.monotonic() - begin)
-    seconds = time.monotonic() - begin
-    if findings:
-        return report.Case(SUITE, name, report.FAIL, seconds, f"{len(findings)} found: {findings[0]}", tuple(findings))
-    return report.Case(SUITE, name, report.PASS, seconds)
+    return _case(name, findings, time.monotonic() - begin, findings)
+
+
+def _case(name, findings, seconds, output):
+    """The result of a check; `output` is what tells more when it failed."""
+    if not findings:
+        return report.Case(SUITE, name, report.PASS, seconds)
+    return report.Case(SUITE, name, report.FAIL, seconds, f"{len(findings)} found: {findings[0]}", tuple(output))
 
 
 def cargo(command, *words):
@@ -79,12 +100,13 @@ def cargo(command, *words):
 
 
 def cargo_tests(into):
-    """Runs the module's unit and property tests, each as a result of its own."""
+    """Runs the module's unit and property tests, each as a result of its own; returns the programs that held them."""
     tools = toolchain.find()
-    environment = {**tools.environment(), "CARGO_TARGET_DIR": str(_TARGET)}
+    words, counting = coverage.instrumentation(tools)
+    environment = {**tools.environment(), "CARGO_TARGET_DIR": str(_TARGET), **counting}
     begin = time.monotonic()
     done = subprocess.run(
-        [tools.cargo, "test", "--locked", "--lib", "--tests", "--no-fail-fast", "--", "-Zunstable-options", "--report-time"],
+        [tools.cargo, "test", *words, "--locked", "--lib", "--tests", "--no-fail-fast", "--", "-Zunstable-options", "--report-time"],
         cwd=paths.TOP, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )
     found = parse_tests(done.stdout)
@@ -96,6 +118,7 @@ def cargo_tests(into):
     if done.returncode != 0 and not any(case.result == report.FAIL for case in found):
         raise console.Failure("cargo could not run the module's tests", "The log says why.", log)
     console.say(f"host: {len(found)} tests of the module in {time.monotonic() - begin:.1f}s")
+    return _PROGRAM.findall(done.stderr)
 
 
 def parse_tests(output):
