@@ -10,20 +10,25 @@
 //! lives throughout the call; the lock rules of [`crate::host::guest`] hold.
 
 use core::ffi::{c_char, c_int, c_void, CStr};
+use core::num::NonZeroI32;
 use core::panic::PanicInfo;
 use core::ptr::NonNull;
+use core::slice;
 
 use static_assertions::{const_assert, const_assert_eq};
 use x86_64::PhysAddr;
 
 use crate::core::access::ConfigAccess;
 use crate::core::address::{GuestFunction, Sbdf};
+use crate::core::layout::Frames;
 use crate::core::learn::{HostBar, Mapping};
 use crate::core::message::BoundMessage;
 use crate::core::spec::BAR_COUNT;
+use crate::core::table::Entry;
 use crate::host::guest::{Guest, GuestAccess};
-use crate::host::hardware::{Errno, Hardware, Pirq};
+use crate::host::hardware::{Errno, Hardware, Pirq, Positions, TableMemory, Window};
 use crate::host::managed::Answer;
+use crate::host::msix::Vector;
 
 /// Xen's `struct domain`, never looked into.
 #[repr(C)]
@@ -67,38 +72,77 @@ struct RawBar {
     is_64bit: u8,
 }
 
+/// Offsets of a device's capabilities, 0 where there is none: `struct msitrap_positions`.
+#[repr(C)]
+struct RawPositions {
+    msi: u16,
+    msix: u16,
+}
+
+/// An answer to a read of memory: `struct msitrap_memory`.
+#[repr(C)]
+pub struct RawMemory {
+    value: u64,
+    answered: bool,
+}
+
+/// Frames in a row: `struct msitrap_run`.
+#[repr(C)]
+pub struct RawRun {
+    length: u64,
+    mappable: bool,
+}
+
 const_assert_eq!(size_of::<RawAccess>(), 8);
 const_assert_eq!(size_of::<RawAnswer>(), 8);
 const_assert_eq!(size_of::<RawMessage>(), 5);
 const_assert_eq!(size_of::<RawBar>(), 24);
+const_assert_eq!(size_of::<RawPositions>(), 4);
+const_assert_eq!(size_of::<RawMemory>(), 16);
+const_assert_eq!(size_of::<RawRun>(), 16);
 // One allocation per guest with managed devices, from Xen's heap.
-const_assert!(size_of::<Guest>() <= 16 * 1024);
+const_assert!(size_of::<Guest>() <= 24 * 1024);
 
 unsafe extern "C" {
     fn msitrap_xen_alloc(size: usize, align: usize) -> *mut c_void;
     fn msitrap_xen_free(memory: *mut c_void);
     fn msitrap_xen_log(domain: *const Domain, sbdf: u32, text: *const c_char, number: u64);
     fn msitrap_xen_config_read(sbdf: u32, register: u16) -> u32;
-    fn msitrap_xen_config_write(sbdf: u32, register: u16, value: u16);
-    fn msitrap_xen_msi_position(domain: *const Domain, sbdf: u32) -> u16;
+    fn msitrap_xen_config_write(sbdf: u32, offset: u16, size: u8, value: u32);
+    fn msitrap_xen_positions(domain: *const Domain, sbdf: u32) -> RawPositions;
     fn msitrap_xen_bars(domain: *const Domain, sbdf: u32, bars: *mut RawBar);
+    fn msitrap_xen_physical_decodes(domain: *const Domain, sbdf: u32) -> c_int;
     fn msitrap_xen_intx(domain: *const Domain, sbdf: u32, enable: bool);
-    fn msitrap_xen_map(domain: *mut Domain, sbdf: u32) -> c_int;
+    fn msitrap_xen_map_msi(domain: *mut Domain, sbdf: u32, vectors: u8) -> c_int;
+    fn msitrap_xen_map_msix(domain: *mut Domain, sbdf: u32, vector: u16) -> c_int;
     fn msitrap_xen_unmap(domain: *mut Domain, pirq: c_int);
     fn msitrap_xen_bind(domain: *mut Domain, pirq: c_int, message: *const RawMessage) -> c_int;
     fn msitrap_xen_unbind(domain: *mut Domain, pirq: c_int);
     fn msitrap_xen_mask(domain: *mut Domain, pirq: c_int, masked: bool);
+    fn msitrap_xen_open(frame: u64, count: u64) -> *mut c_void;
+    fn msitrap_xen_close(mapping: *mut c_void);
+    fn msitrap_xen_memory_read(at: *const c_void, size: u8) -> u64;
+    fn msitrap_xen_memory_write(at: *mut c_void, size: u8, value: u64);
 }
 
 /// Xen, for the devices of one domain.
 struct Xen(*mut Domain);
 
-fn check(result: c_int) -> Result<c_int, Errno> {
+fn check(result: c_int) -> Result<(), Errno> {
     if result < 0 {
         Err(Errno(result.saturating_neg()))
     } else {
-        Ok(result)
+        Ok(())
     }
+}
+
+fn check_pirq(result: c_int) -> Result<Pirq, Errno> {
+    check(result)?;
+    NonZeroI32::new(result).map(Pirq).ok_or(Errno::INVALID)
+}
+
+fn check_memory<T>(memory: *mut c_void) -> Result<NonNull<T>, Errno> {
+    NonNull::new(memory.cast()).ok_or(Errno::NO_MEMORY)
 }
 
 impl Hardware for Xen {
@@ -107,15 +151,16 @@ impl Hardware for Xen {
         unsafe { msitrap_xen_config_read(device.0, register) }
     }
 
-    fn write_config(&mut self, device: Sbdf, register: u16, value: u16) {
+    fn write_config(&mut self, device: Sbdf, offset: u16, size: u8, value: u32) {
         // SAFETY: writes a register of a function that exists while it is managed.
-        unsafe { msitrap_xen_config_write(device.0, register, value) }
+        unsafe { msitrap_xen_config_write(device.0, offset, size, value) }
     }
 
-    fn msi_position(&mut self, device: Sbdf) -> Option<u16> {
+    fn positions(&mut self, device: Sbdf) -> Positions {
         // SAFETY: the domain lives throughout the call.
-        let position = unsafe { msitrap_xen_msi_position(self.0, device.0) };
-        (position != 0).then_some(position)
+        let raw = unsafe { msitrap_xen_positions(self.0, device.0) };
+        let position = |offset: u16| (offset != 0).then_some(offset);
+        Positions { msi: position(raw.msi), msix: position(raw.msix) }
     }
 
     fn bars(&mut self, device: Sbdf) -> [Option<HostBar>; BAR_COUNT] {
@@ -131,19 +176,30 @@ impl Hardware for Xen {
         })
     }
 
+    fn decoded_by_physical_function(&mut self, device: Sbdf) -> Option<bool> {
+        // SAFETY: the domain lives throughout the call.
+        let decodes = unsafe { msitrap_xen_physical_decodes(self.0, device.0) };
+        (decodes >= 0).then_some(decodes > 0)
+    }
+
     fn set_intx_disable(&mut self, device: Sbdf, disable: bool) {
         // SAFETY: the domain lives throughout the call.
         unsafe { msitrap_xen_intx(self.0, device.0, !disable) }
     }
 
-    fn map(&mut self, device: Sbdf) -> Result<Pirq, Errno> {
+    fn map_msi(&mut self, device: Sbdf, vectors: u8) -> Result<Pirq, Errno> {
         // SAFETY: the domain lives throughout the call, and no lock of Xen's that it takes is held.
-        check(unsafe { msitrap_xen_map(self.0, device.0) }).map(Pirq)
+        check_pirq(unsafe { msitrap_xen_map_msi(self.0, device.0, vectors) })
+    }
+
+    fn map_msix(&mut self, device: Sbdf, vector: u16) -> Result<Pirq, Errno> {
+        // SAFETY: as for `map_msi`.
+        check_pirq(unsafe { msitrap_xen_map_msix(self.0, device.0, vector) })
     }
 
     fn unmap(&mut self, pirq: Pirq) {
-        // SAFETY: as for `map`.
-        unsafe { msitrap_xen_unmap(self.0, pirq.0) }
+        // SAFETY: as for `map_msi`.
+        unsafe { msitrap_xen_unmap(self.0, pirq.0.get()) }
     }
 
     fn bind(&mut self, pirq: Pirq, message: &BoundMessage) -> Result<(), Errno> {
@@ -154,18 +210,73 @@ impl Hardware for Xen {
             destination_logical: message.destination_logical().into(),
             redirection_hint: message.redirection_hint().into(),
         };
-        // SAFETY: as for `map`; `raw` is only read, within the call.
-        check(unsafe { msitrap_xen_bind(self.0, pirq.0, &raw) }).map(|_| ())
+        // SAFETY: as for `map_msi`; `raw` is only read, within the call.
+        check(unsafe { msitrap_xen_bind(self.0, pirq.0.get(), &raw) })
     }
 
     fn unbind(&mut self, pirq: Pirq) {
-        // SAFETY: as for `map`.
-        unsafe { msitrap_xen_unbind(self.0, pirq.0) }
+        // SAFETY: as for `map_msi`.
+        unsafe { msitrap_xen_unbind(self.0, pirq.0.get()) }
     }
 
     fn set_masked(&mut self, pirq: Pirq, masked: bool) {
-        // SAFETY: as for `map`.
-        unsafe { msitrap_xen_mask(self.0, pirq.0, masked) }
+        // SAFETY: as for `map_msi`.
+        unsafe { msitrap_xen_mask(self.0, pirq.0.get(), masked) }
+    }
+
+    fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
+        let vectors = usize::from(vectors);
+        let size = vectors.saturating_mul(size_of::<Entry>() + size_of::<Vector>());
+        // SAFETY: a plain allocation.
+        let memory = unsafe { msitrap_xen_alloc(size, align_of::<Entry>()) };
+        let first = check_memory::<Entry>(memory)?;
+        // SAFETY: within the allocation, and aligned: entries are 16 bytes long and vectors 8.
+        let second = unsafe { first.add(vectors) }.cast::<Vector>();
+        for index in 0..vectors {
+            // SAFETY: within the first part of the allocation.
+            let entry = unsafe { first.add(index) };
+            // SAFETY: ours alone.
+            unsafe { entry.write(Entry::RESET) };
+            // SAFETY: within the second part of the allocation.
+            let vector = unsafe { second.add(index) };
+            // SAFETY: ours alone.
+            unsafe { vector.write(Vector::UNUSED) };
+        }
+        Ok(TableMemory {
+            // SAFETY: initialised, and nobody else's until `free_table`.
+            entries: unsafe { slice::from_raw_parts_mut(first.as_ptr(), vectors) },
+            // SAFETY: initialised, and nobody else's until `free_table`; the two do not overlap.
+            vectors: unsafe { slice::from_raw_parts_mut(second.as_ptr(), vectors) },
+        })
+    }
+
+    fn free_table(&mut self, memory: TableMemory) {
+        // SAFETY: the entries begin the allocation, and with them and the vectors all of it is given up.
+        unsafe { msitrap_xen_free(memory.entries.as_mut_ptr().cast()) }
+    }
+
+    fn open(&mut self, frames: Frames) -> Result<Window, Errno> {
+        // SAFETY: a mapping of its own, of memory behind the device's base address registers.
+        let mapping = unsafe { msitrap_xen_open(frames.first, frames.count()) };
+        let mapping = check_memory::<u8>(mapping)?.as_ptr().expose_provenance();
+        Ok(Window { frames, mapping })
+    }
+
+    fn close(&mut self, window: Window) {
+        // SAFETY: it came from `open` and is given up.
+        unsafe { msitrap_xen_close(core::ptr::with_exposed_provenance_mut(window.mapping)) }
+    }
+
+    fn read_memory(&mut self, window: &Window, address: u64, size: u8) -> u64 {
+        let Some(at) = window.locate(address, size) else { return u64::MAX };
+        // SAFETY: within a mapping that `open` made.
+        unsafe { msitrap_xen_memory_read(core::ptr::with_exposed_provenance(at), size) }
+    }
+
+    fn write_memory(&mut self, window: &Window, address: u64, size: u8, value: u64) {
+        let Some(at) = window.locate(address, size) else { return };
+        // SAFETY: within a mapping that `open` made.
+        unsafe { msitrap_xen_memory_write(core::ptr::with_exposed_provenance_mut(at), size, value) }
     }
 
     fn log(&mut self, device: Sbdf, text: &'static CStr, number: u64) {
@@ -293,14 +404,72 @@ unsafe extern "C" fn msitrap_rs_mapped(
     }
 }
 
+/// Whether Xen answers for the guest's memory at `address`.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_answers(guest: *const Guest, address: u64) -> bool {
+    // SAFETY: the contract.
+    unsafe { guest_at(guest) }.is_some_and(|guest| guest.answers(address))
+}
+
+/// The guest reads `size` bytes of memory at `address`.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_memory_read(
+    guest: *const Guest,
+    domain: *mut Domain,
+    address: u64,
+    size: u8,
+) -> RawMemory {
+    // SAFETY: the contract.
+    let value = unsafe { guest_at(guest) }.and_then(|guest| guest.read_memory(address, size, &mut Xen(domain)));
+    RawMemory { value: value.unwrap_or(u64::MAX), answered: value.is_some() }
+}
+
+/// The guest writes `size` bytes of memory at `address`; true when the device model must not see
+/// it.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_memory_write(
+    guest: *const Guest,
+    domain: *mut Domain,
+    address: u64,
+    size: u8,
+    value: u64,
+) -> bool {
+    // SAFETY: the contract.
+    unsafe { guest_at(guest) }.is_some_and(|guest| guest.write_memory(address, size, value, &mut Xen(domain)))
+}
+
+/// Of `count` frames of host memory from `first`: how many in a row may be mapped into the guest,
+/// or may not.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_mappable(guest: *const Guest, first: u64, count: u64) -> RawRun {
+    // SAFETY: the contract.
+    match unsafe { guest_at(guest) }.map(|guest| guest.mappable(first, count)) {
+        Some(run) => RawRun { length: run.length, mappable: run.mappable },
+        None => RawRun { length: count, mappable: true },
+    }
+}
+
 /// Dom0 writes `size` bytes at `offset` of a device's configuration space; false when the write
-/// must not happen, else `value` holds what is left of it.
+/// must not happen, or did already, else `value` holds what is left of it.
 ///
 /// # Safety
 /// The contract at the top of this file; `value` is readable and writable.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn msitrap_rs_host_write(
     guest: *const Guest,
+    domain: *mut Domain,
     sbdf: u32,
     offset: u16,
     size: u8,
@@ -309,7 +478,7 @@ unsafe extern "C" fn msitrap_rs_host_write(
     // SAFETY: the contract.
     let Some(guest) = (unsafe { guest_at(guest) }) else { return true };
     let Some(access) = ConfigAccess::at(offset, size) else { return true };
-    match guest.host_write(Sbdf(sbdf), access, *value) {
+    match guest.host_write(Sbdf(sbdf), access, *value, &mut Xen(domain)) {
         Some(kept) => {
             *value = kept;
             true

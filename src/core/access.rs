@@ -60,6 +60,16 @@ impl ConfigAccess {
         (enables.0 != 0).then_some(Self { register: register & !(DWORD - 1), enables, lane, size })
     }
 
+    /// Where the access begins, in bytes; for one that begins in its dword.
+    pub fn offset(self) -> u16 {
+        self.register.saturating_add_signed(self.lane.into())
+    }
+
+    /// Width of the access, in bytes: 1, 2 or 4.
+    pub fn size(self) -> u8 {
+        self.size
+    }
+
     /// What the guest writes, moved to its place in the dword.
     pub fn to_dword(self, value: u32) -> u32 {
         shift(value, i32::from(self.lane))
@@ -162,6 +172,7 @@ mod tests {
         let access = ConfigAccess::at(0x42, 2);
         assert_eq!(access.map(|a| (a.register, a.enables.mask())), Some((0x40, 0xffff_0000)));
         assert_eq!(access.map(|a| a.to_dword(0x81)), Some(0x81_0000));
+        assert_eq!(access.map(|a| (a.offset(), a.size())), Some((0x42, 2)));
     }
 
     #[test]

@@ -16,6 +16,23 @@ pub enum Reading {
     Hardware(u32),
 }
 
+/// Whether a capability may be switched on: not while the function's other message capability
+/// is on (PCI Express Base Specification 6.0, section 7.7, leaves both at once undefined).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// It may.
+    Granted,
+    /// Its enable bit stays clear, whatever is written.
+    Denied,
+}
+
+impl Permission {
+    /// What becomes of an enable bit that the guest writes.
+    pub fn allows(self, enable: bool) -> bool {
+        enable && self == Self::Granted
+    }
+}
+
 /// A capability whose registers belong to Xen. Registers are owned by whole dwords, because the
 /// bytes that follow a short capability up to the next dword belong to no other.
 pub trait Capability {
@@ -26,7 +43,7 @@ pub trait Capability {
     fn read(&self, register: u16) -> Reading;
 
     /// Writes the enabled bytes of the dword at `register`, which must be owned.
-    fn write(&mut self, register: u16, enables: ByteEnables, value: u32);
+    fn write(&mut self, register: u16, enables: ByteEnables, value: u32, permission: Permission);
 
     /// Whether the guest's enable bit is set.
     fn enabled(&self) -> bool;

@@ -10,7 +10,7 @@ use crate::core::command::GuestCommand;
 use crate::core::spec::{BAR_COUNT, BAR_FIRST, BAR_MEMORY_FLAGS, COMMAND, DWORD};
 
 /// log2 of the size of a frame, in bytes: 4 KiB.
-const FRAME_SHIFT: u32 = 12;
+pub const FRAME_SHIFT: u32 = 12;
 
 /// A memory base address register of the host device, as it was at assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,17 @@ pub struct Mapping {
     pub machine_frame: u64,
     /// How many frames.
     pub count: u64,
+}
+
+impl HostBar {
+    /// The host address `offset` bytes behind the base address, if that is within.
+    pub fn at(&self, offset: u64) -> Option<u64> {
+        if offset < self.size {
+            self.address.as_u64().checked_add(offset)
+        } else {
+            None
+        }
+    }
 }
 
 impl Mapping {
@@ -80,6 +91,13 @@ impl Headers {
         self.0.get(usize::from(function.0)).map_or(GuestCommand::RESET, |header| header.command)
     }
 
+    /// Where the guest lets the function answer for its base address register at `index`, which
+    /// is like `bar` on the host.
+    pub fn address(&self, function: GuestFunction, index: usize, bar: &HostBar) -> Option<u64> {
+        let header = self.0.get(usize::from(function.0)).filter(|header| header.command.memory_space())?;
+        guest_address(&header.bars, index, bar)
+    }
+
     /// The one function that has its base addresses where `mapping` puts those of the device.
     ///
     /// None when no function or more than one does: two functions at one address are the
@@ -93,13 +111,11 @@ impl Headers {
     }
 
     fn matches(&self, function: GuestFunction, bars: &[Option<HostBar>; BAR_COUNT], mapping: &Mapping) -> bool {
-        let Some(header) = self.0.get(usize::from(function.0)) else { return false };
-        header.command.memory_space()
-            && bars.iter().enumerate().any(|(index, bar)| {
-                let Some(bar) = bar else { return false };
-                let mapped = mapping.guest_frame_of(bar);
-                mapped.is_some() && mapped == guest_frame(&header.bars, index, bar)
-            })
+        bars.iter().enumerate().any(|(index, bar)| {
+            let Some(bar) = bar else { return false };
+            let mapped = mapping.guest_frame_of(bar);
+            mapped.is_some() && mapped == self.address(function, index, bar).map(|address| address >> FRAME_SHIFT)
+        })
     }
 }
 
@@ -109,12 +125,12 @@ fn bar_index(register: u16) -> Option<usize> {
     (index < BAR_COUNT).then_some(index)
 }
 
-/// The frame where the guest's register at `index` puts a base address like `bar`.
-fn guest_frame(bars: &[u32; BAR_COUNT], index: usize, bar: &HostBar) -> Option<u64> {
+/// Where the guest's register at `index` puts a base address like `bar`.
+fn guest_address(bars: &[u32; BAR_COUNT], index: usize, bar: &HostBar) -> Option<u64> {
     let low = u64::from(bars.get(index)? & !BAR_MEMORY_FLAGS);
     let high = if bar.is_64bit { u64::from(*bars.get(index.checked_add(1)?)?) } else { 0 };
     let address = (high << 32 | low) & !bar.size.checked_sub(1)?;
-    (address != 0).then_some(address >> FRAME_SHIFT)
+    (address != 0).then_some(address)
 }
 
 #[cfg(test)]

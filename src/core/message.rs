@@ -5,6 +5,11 @@
 //! [`BoundMessage`], and only that can be bound. Neither ever reaches the device: Xen composes
 //! the message the device sends, these say what the guest gets when it arrives.
 
+use core::num::NonZeroU8;
+
+use bitfield::bitfield;
+use static_assertions::const_assert_eq;
+
 use crate::core::spec::{self, MessageAddress, MessageData};
 
 /// An address and data pair as the guest wrote them.
@@ -26,15 +31,33 @@ pub enum DeliveryMode {
     LowestPriority = 1,
 }
 
+bitfield! {
+    /// How a checked message is delivered, packed because a table holds thousands.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    struct Delivery(u8);
+    impl Debug;
+    destination_logical, set_destination_logical: 0;
+    redirection_hint, set_redirection_hint: 1;
+    lowest_priority, set_lowest_priority: 2;
+}
+
 /// A message that passed every check. The trigger mode is always edge: a level-triggered
 /// message is accepted as edge, because no device sends the de-assert half.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoundMessage {
-    vector: u8,
+    vector: NonZeroU8,
     destination: u8,
-    destination_logical: bool,
-    redirection_hint: bool,
-    delivery_mode: DeliveryMode,
+    delivery: Delivery,
+}
+
+// A table entry has four bytes for its message and its state.
+const_assert_eq!(size_of::<Option<BoundMessage>>(), 3);
+
+/// Messages of a function with several MSI vectors that all passed every check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoundBlock {
+    first: BoundMessage,
+    vectors_log2: u8,
 }
 
 /// Why a guest's message is not bound.
@@ -65,13 +88,39 @@ impl GuestMessage {
         let address = MessageAddress(self.address);
         let data = MessageData(self.data);
         check_address(address)?;
-        Ok(BoundMessage {
-            vector: check_vector(data)?,
-            destination: address.destination(),
-            destination_logical: address.destination_logical(),
-            redirection_hint: address.redirection_hint(),
-            delivery_mode: check_delivery_mode(data)?,
-        })
+        let vector = check_vector(data)?;
+        let mut delivery = Delivery(0);
+        delivery.set_destination_logical(address.destination_logical());
+        delivery.set_redirection_hint(address.redirection_hint());
+        delivery.set_lowest_priority(check_delivery_mode(data)? == DeliveryMode::LowestPriority);
+        Ok(BoundMessage { vector, destination: address.destination(), delivery })
+    }
+
+    /// Checks the messages of `1 << vectors_log2` vectors (32 at most), which differ from this
+    /// one in the low bits of the data: those are the device's (PCI Express Base Specification
+    /// 6.0, section 7.7.1.4). One that fails makes all fail.
+    pub fn validate_block(self, vectors_log2: u8) -> Result<BoundBlock, Refusal> {
+        let low = (1u32 << vectors_log2.min(spec::MSI_VECTORS_LOG2_MAX)).saturating_sub(1);
+        let first = Self { data: self.data & !low, ..self }.validate()?;
+        Self { data: self.data | low, ..self }.validate()?;
+        Ok(BoundBlock { first, vectors_log2 })
+    }
+}
+
+impl BoundBlock {
+    /// How many vectors, as log2.
+    pub fn vectors_log2(&self) -> u8 {
+        self.vectors_log2
+    }
+
+    /// How many vectors: 1 to 32.
+    pub fn vectors(&self) -> u8 {
+        1 << self.vectors_log2.min(spec::MSI_VECTORS_LOG2_MAX)
+    }
+
+    /// The message of each vector, in order.
+    pub fn messages(self) -> impl Iterator<Item = BoundMessage> {
+        (0..self.vectors()).map(move |nth| BoundMessage { vector: self.first.vector | nth, ..self.first })
     }
 }
 
@@ -90,14 +139,12 @@ fn check_address(address: MessageAddress) -> Result<(), Refusal> {
     }
 }
 
-fn check_vector(data: MessageData) -> Result<u8, Refusal> {
+fn check_vector(data: MessageData) -> Result<NonZeroU8, Refusal> {
     if data.upper() != 0 {
         return Err(Refusal::UpperData);
     }
-    match data.vector() {
-        vector @ spec::VECTOR_FIRST..=spec::VECTOR_LAST => Ok(vector),
-        _ => Err(Refusal::Vector),
-    }
+    let legal = (spec::VECTOR_FIRST..=spec::VECTOR_LAST).contains(&data.vector());
+    NonZeroU8::new(data.vector()).filter(|_| legal).ok_or(Refusal::Vector)
 }
 
 fn check_delivery_mode(data: MessageData) -> Result<DeliveryMode, Refusal> {
@@ -111,7 +158,7 @@ fn check_delivery_mode(data: MessageData) -> Result<DeliveryMode, Refusal> {
 impl BoundMessage {
     /// The guest vector to raise, 0x10 to 0xFE.
     pub fn vector(&self) -> u8 {
-        self.vector
+        self.vector.get()
     }
 
     /// The destination APIC ID, or logical destination.
@@ -121,17 +168,21 @@ impl BoundMessage {
 
     /// Whether the destination is logical.
     pub fn destination_logical(&self) -> bool {
-        self.destination_logical
+        self.delivery.destination_logical()
     }
 
     /// Whether the message asks for redirection to one processor of its destination.
     pub fn redirection_hint(&self) -> bool {
-        self.redirection_hint
+        self.delivery.redirection_hint()
     }
 
     /// Fixed or lowest priority.
     pub fn delivery_mode(&self) -> DeliveryMode {
-        self.delivery_mode
+        if self.delivery.lowest_priority() {
+            DeliveryMode::LowestPriority
+        } else {
+            DeliveryMode::Fixed
+        }
     }
 }
 
@@ -234,6 +285,31 @@ mod tests {
         assert_eq!(validate(0xfeef_f000, DATA).err(), None);
         assert_eq!(validate(0xfeef_f00c, DATA).err(), None);
         assert_eq!(validate(0xfeef_e008, DATA).err(), None);
+    }
+
+    #[test]
+    fn a_block_differs_in_the_low_bits_of_the_vector() {
+        for (log2, first, last) in
+            [(0, 0x5f, 0x5f), (1, 0x5e, 0x5f), (2, 0x5c, 0x5f), (3, 0x58, 0x5f), (4, 0x50, 0x5f), (5, 0x40, 0x5f)]
+        {
+            let block = GuestMessage { address: ADDRESS, data: 0x15f }.validate_block(log2);
+            let vectors = block.map(|block| block.messages().map(|message| message.vector()).collect::<Vec<u8>>());
+            assert_eq!(vectors, Ok((first..=last).collect()));
+            let modes = block.map(|block| block.messages().all(|m| m.delivery_mode() == DeliveryMode::LowestPriority));
+            assert_eq!(modes, Ok(true));
+            assert_eq!(block.map(|block| block.vectors_log2()), Ok(log2));
+        }
+    }
+
+    #[test]
+    fn one_bad_vector_refuses_the_block() {
+        let block = |data, log2| GuestMessage { address: ADDRESS, data }.validate_block(log2).err();
+        assert_eq!(block(0x1f, 4), None);
+        assert_eq!(block(0x1f, 5), Some(Refusal::Vector));
+        assert_eq!(block(0xe0, 4), None);
+        assert_eq!(block(0xe0, 5), Some(Refusal::Vector));
+        assert_eq!(block(0xfe, 0), None);
+        assert_eq!(block(0xfe, 1), Some(Refusal::Vector));
     }
 
     #[test]

@@ -6,17 +6,13 @@
 //! that rewrites address and data one register at a time keeps its last valid message meanwhile.
 
 use crate::core::access::ByteEnables;
-use crate::core::capability::{Capability, Reading};
-use crate::core::message::{BoundMessage, GuestMessage, Refusal};
-use crate::core::spec::{MsiControl, DWORD};
+use crate::core::capability::{Capability, Permission, Reading};
+use crate::core::message::{BoundBlock, GuestMessage, Refusal};
+use crate::core::spec::{MsiControl, DWORD, MSI_VECTORS_LOG2_MAX};
 
-/// log2 of the vectors offered to the guest: one vector, as the device model offers.
-const OFFERED_LOG2: u8 = 0;
-/// The mask bits of the vectors offered.
-const OFFERED_MASK: u32 = u32::MAX >> (32 - (1 << OFFERED_LOG2));
-/// Address bits 1:0 are reserved and read as zero.
-const ADDRESS_WRITABLE: u32 = !0b11;
-/// Data bits 31:16 are reserved without extended message data.
+/// Address bits 1:0 are reserved and read as zero, in MSI and in MSI-X.
+pub const ADDRESS_WRITABLE: u32 = !0b11;
+/// Data bits 31:16 are reserved without extended message data, which is not offered.
 const DATA_WRITABLE: u32 = 0xffff;
 
 /// Which register of the capability a dword is.
@@ -41,17 +37,17 @@ pub struct Msi {
     address: u64,
     data: u32,
     mask: u32,
-    /// The last message that validated since MSI was enabled.
-    live: Option<BoundMessage>,
+    /// The last messages that validated since MSI was enabled.
+    live: Option<BoundBlock>,
 }
 
 /// What the hardware should deliver while MSI is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MsiDelivery {
-    /// What the guest gets when the device raises its message.
-    pub message: BoundMessage,
-    /// Whether the guest masks the vector.
-    pub masked: bool,
+    /// What the guest gets when the device raises one of its messages.
+    pub block: BoundBlock,
+    /// Which vectors the guest masks: bit `n` for vector `n`.
+    pub mask: u32,
 }
 
 impl Msi {
@@ -61,33 +57,38 @@ impl Msi {
         let mut control = MsiControl(0);
         control.set_address_64(hardware.address_64());
         control.set_per_vector_masking(hardware.per_vector_masking());
-        control.set_multiple_message_capable(OFFERED_LOG2);
+        control.set_multiple_message_capable(hardware.multiple_message_capable().min(MSI_VECTORS_LOG2_MAX));
         Self { position, header, control, address: 0, data: 0, mask: 0, live: None }
     }
 
     /// What the hardware should deliver; None while nothing valid is there to deliver.
     pub fn wanted(&self) -> Option<MsiDelivery> {
-        let masked = self.mask & OFFERED_MASK != 0;
-        self.live.map(|message| MsiDelivery { message, masked })
+        self.live.map(|block| MsiDelivery { block, mask: self.mask })
     }
 
-    /// Why the guest's present message is not live, while MSI is on.
-    pub fn refusal(&self) -> Option<Refusal> {
-        if self.control.enable() {
-            self.message().validate().err()
-        } else {
-            None
-        }
-    }
-
-    /// The guest's present message, unchecked.
-    pub fn message(&self) -> GuestMessage {
-        GuestMessage { address: self.address, data: self.data }
+    /// The guest's present message and why it is not live, while MSI is on.
+    pub fn refused(&self) -> Option<(GuestMessage, Refusal)> {
+        let reason = if self.control.enable() { self.validate().err() } else { None };
+        reason.map(|reason| (self.message(), reason))
     }
 
     /// Offset of Message Control, for the one 16-bit register Xen itself writes.
     pub fn control_register(&self) -> u16 {
         self.position.saturating_add(2)
+    }
+
+    /// The guest's present message, unchecked.
+    fn message(&self) -> GuestMessage {
+        GuestMessage { address: self.address, data: self.data }
+    }
+
+    fn validate(&self) -> Result<BoundBlock, Refusal> {
+        self.message().validate_block(self.control.multiple_message_enable())
+    }
+
+    /// The mask and pending bits of the vectors that the function has.
+    fn vectors_mask(&self) -> u32 {
+        u32::MAX >> 32u32.saturating_sub(1 << self.control.multiple_message_capable())
     }
 
     fn register(&self, register: u16) -> Option<Register> {
@@ -106,18 +107,18 @@ impl Msi {
         (self.header & 0xffff) | u32::from(self.control.0) << 16
     }
 
-    fn write_control(&mut self, value: MsiControl) {
+    fn write_control(&mut self, value: MsiControl, permission: Permission) {
         let granted = value.multiple_message_enable().min(self.control.multiple_message_capable());
         self.control.set_multiple_message_enable(granted);
-        self.control.set_enable(value.enable());
+        self.control.set_enable(permission.allows(value.enable()));
     }
 
     /// Takes the present message if it is valid; forgets the last one once MSI is off.
     fn settle(&mut self) {
         if !self.control.enable() {
             self.live = None;
-        } else if let Ok(message) = self.message().validate() {
-            self.live = Some(message);
+        } else if let Ok(block) = self.validate() {
+            self.live = Some(block);
         }
     }
 }
@@ -134,24 +135,24 @@ impl Capability for Msi {
             Some(Register::UpperAddress) => Reading::Value((self.address >> 32) as u32),
             Some(Register::Data) => Reading::Value(self.data),
             Some(Register::Mask) => Reading::Value(self.mask),
-            Some(Register::Pending) => Reading::Hardware(OFFERED_MASK),
+            Some(Register::Pending) => Reading::Hardware(self.vectors_mask()),
             None => Reading::Value(0),
         }
     }
 
-    fn write(&mut self, register: u16, enables: ByteEnables, value: u32) {
+    fn write(&mut self, register: u16, enables: ByteEnables, value: u32, permission: Permission) {
         let low = self.address as u32;
         let high = (self.address >> 32) as u32;
         let join = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
         match self.register(register) {
             Some(Register::Header) => {
                 let written = enables.merge(self.header(), value);
-                self.write_control(MsiControl((written >> 16) as u16));
+                self.write_control(MsiControl((written >> 16) as u16), permission);
             }
             Some(Register::Address) => self.address = join(high, enables.merge(low, value) & ADDRESS_WRITABLE),
             Some(Register::UpperAddress) => self.address = join(enables.merge(high, value), low),
             Some(Register::Data) => self.data = enables.merge(self.data, value) & DATA_WRITABLE,
-            Some(Register::Mask) => self.mask = enables.merge(self.mask, value) & OFFERED_MASK,
+            Some(Register::Mask) => self.mask = enables.merge(self.mask, value) & self.vectors_mask(),
             Some(Register::Pending) | None => {}
         }
         self.settle();
@@ -176,15 +177,20 @@ mod tests {
     }
 
     fn write(msi: &mut Msi, offset: u16, value: u32) {
-        msi.write(AT.saturating_add(offset), ByteEnables::ALL, value);
+        msi.write(AT.saturating_add(offset), ByteEnables::ALL, value, Permission::Granted);
     }
 
     fn enable(msi: &mut Msi, on: bool) {
         write(msi, 0, u32::from(on) << 16);
     }
 
-    fn vector(msi: &Msi) -> Option<u8> {
-        msi.wanted().map(|wanted| wanted.message.vector())
+    /// The vectors delivered.
+    fn vectors(msi: &Msi) -> Vec<u8> {
+        msi.wanted().map_or(Vec::new(), |wanted| wanted.block.messages().map(|message| message.vector()).collect())
+    }
+
+    fn refusal(msi: &Msi) -> Option<Refusal> {
+        msi.refused().map(|(_, reason)| reason)
     }
 
     #[test]
@@ -199,12 +205,50 @@ mod tests {
     }
 
     #[test]
-    fn header_offers_one_vector_and_no_more_rights() {
+    fn header_offers_the_vectors_of_the_hardware_and_no_more_rights() {
         let mut msi = capability(true, true);
-        assert_eq!(msi.read(AT), Reading::Header(0x0180_7005));
+        assert_eq!(msi.read(AT), Reading::Header(0x0186_7005));
         write(&mut msi, 0, 0xffff_ffff);
-        assert_eq!(msi.read(AT), Reading::Header(0x0181_7005));
+        assert_eq!(msi.read(AT), Reading::Header(0x01b7_7005));
         assert_eq!(msi.control_register(), 0x42);
+    }
+
+    #[test]
+    fn never_more_vectors_than_the_specification_has() {
+        for (capable, offered) in [(0, 0), (4, 4), (5, 5), (6, 5), (7, 5)] {
+            let msi = Msi::new(AT, capable << 17);
+            assert_eq!(msi.read(AT), Reading::Header(offered << 17), "{capable}");
+        }
+    }
+
+    #[test]
+    fn extended_message_data_is_not_offered() {
+        let mut msi = Msi::new(AT, 0x0600_0000 | 0x0080_0000);
+        write(&mut msi, 0, 0xffff_ffff);
+        assert_eq!(msi.read(AT), Reading::Header(0x0081_0000));
+        write(&mut msi, 12, 0xffff_ffff);
+        assert_eq!(msi.read(0x4c), Reading::Value(0xffff));
+    }
+
+    #[test]
+    fn as_many_vectors_as_granted_and_never_more_than_there_are() {
+        let mut msi = capability(true, false);
+        write(&mut msi, 4, GOOD);
+        write(&mut msi, 12, 0x55);
+        for (granted, expected) in
+            [(0, 0x55..=0x55), (1, 0x54..=0x55), (2, 0x54..=0x57), (3, 0x50..=0x57), (4, 0x50..=0x57), (7, 0x50..=0x57)]
+        {
+            write(&mut msi, 0, granted << 20 | 0x1_0000);
+            assert_eq!(vectors(&msi), expected.collect::<Vec<u8>>(), "granted {granted}");
+        }
+    }
+
+    #[test]
+    fn the_second_capability_does_not_take() {
+        let mut msi = capability(true, false);
+        msi.write(AT, ByteEnables::ALL, 0x11_0000, Permission::Denied);
+        assert_eq!(msi.read(AT), Reading::Header(0x0096_7005));
+        assert!(!msi.enabled());
     }
 
     #[test]
@@ -214,8 +258,8 @@ mod tests {
             write(&mut msi, offset, 0xffff_ffff);
         }
         let read: Vec<_> = [0x44, 0x48, 0x4c, 0x50, 0x54].map(|register| msi.read(register)).to_vec();
-        let values = [0xffff_fffc, 0xffff_ffff, 0xffff, 1].map(Reading::Value);
-        assert_eq!(read, [&values[..], &[Reading::Hardware(1)]].concat());
+        let values = [0xffff_fffc, 0xffff_ffff, 0xffff, 0xff].map(Reading::Value);
+        assert_eq!(read, [&values[..], &[Reading::Hardware(0xff)]].concat());
     }
 
     #[test]
@@ -223,7 +267,7 @@ mod tests {
         let mut msi = capability(true, false);
         write(&mut msi, 4, GOOD);
         let Some(access) = crate::core::access::ConfigAccess::at(0x45, 1) else { return };
-        msi.write(access.register, access.enables, access.to_dword(0x20));
+        msi.write(access.register, access.enables, access.to_dword(0x20), Permission::Granted);
         assert_eq!(msi.read(0x44), Reading::Value(0xfee0_2000));
     }
 
@@ -231,15 +275,15 @@ mod tests {
     fn nothing_is_wanted_before_a_valid_message_and_enable() {
         let mut msi = capability(true, false);
         enable(&mut msi, true);
-        assert_eq!(vector(&msi), None);
-        assert_eq!(msi.refusal(), Some(Refusal::Window));
+        assert_eq!(vectors(&msi), []);
+        assert_eq!(refusal(&msi), Some(Refusal::Window));
         enable(&mut msi, false);
-        assert_eq!(msi.refusal(), None);
+        assert_eq!(refusal(&msi), None);
         write(&mut msi, 4, GOOD);
         write(&mut msi, 12, 0x51);
-        assert_eq!(vector(&msi), None);
+        assert_eq!(vectors(&msi), []);
         enable(&mut msi, true);
-        assert_eq!(vector(&msi), Some(0x51));
+        assert_eq!(vectors(&msi), [0x51]);
         assert!(msi.enabled());
     }
 
@@ -250,12 +294,12 @@ mod tests {
         write(&mut msi, 12, 0x51);
         enable(&mut msi, true);
         write(&mut msi, 12, 0x02);
-        assert_eq!((vector(&msi), msi.refusal()), (Some(0x51), Some(Refusal::Vector)));
+        assert_eq!((vectors(&msi), refusal(&msi)), (vec![0x51], Some(Refusal::Vector)));
         write(&mut msi, 8, 1);
         write(&mut msi, 12, 0x52);
-        assert_eq!((vector(&msi), msi.refusal()), (Some(0x51), Some(Refusal::UpperAddress)));
+        assert_eq!((vectors(&msi), refusal(&msi)), (vec![0x51], Some(Refusal::UpperAddress)));
         write(&mut msi, 8, 0);
-        assert_eq!((vector(&msi), msi.refusal()), (Some(0x52), None));
+        assert_eq!((vectors(&msi), refusal(&msi)), (vec![0x52], None));
     }
 
     #[test]
@@ -267,7 +311,7 @@ mod tests {
         write(&mut msi, 8, 0x02);
         enable(&mut msi, false);
         enable(&mut msi, true);
-        assert_eq!(vector(&msi), None);
+        assert_eq!(vectors(&msi), []);
     }
 
     #[test]
@@ -275,18 +319,18 @@ mod tests {
         let mut msi = capability(false, true);
         write(&mut msi, 4, GOOD);
         write(&mut msi, 8, 0x51);
-        write(&mut msi, 12, 1);
         enable(&mut msi, true);
-        assert_eq!(msi.wanted().map(|wanted| wanted.masked), Some(true));
-        write(&mut msi, 12, 0xffff_fffe);
-        assert_eq!(msi.wanted().map(|wanted| wanted.masked), Some(false));
+        for (written, mask) in [(0, 0), (1, 1), (0xffff_fffe, 0xfe), (0x80, 0x80)] {
+            write(&mut msi, 12, written);
+            assert_eq!(msi.wanted().map(|wanted| wanted.mask), Some(mask));
+        }
     }
 
     #[test]
     fn pending_bits_cannot_be_written() {
         let mut msi = capability(true, true);
         write(&mut msi, 20, 0xffff_ffff);
-        assert_eq!(msi.read(0x54), Reading::Hardware(1));
+        assert_eq!(msi.read(0x54), Reading::Hardware(0xff));
         assert_eq!(msi.read(0x50), Reading::Value(0));
     }
 }

@@ -52,6 +52,46 @@ bitfield! {
     pub per_vector_masking, set_per_vector_masking: 8;
 }
 
+/// The most vectors a function's MSI may have, as log2 (section 7.7.1.2: 110b and 111b are reserved).
+pub const MSI_VECTORS_LOG2_MAX: u8 = 5;
+
+bitfield! {
+    /// Message Control of the MSI-X capability (section 7.7.2.2).
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct MsixControl(pub u16);
+    impl Debug;
+    /// Vectors in the table, less one.
+    pub u16, table_size, set_table_size: 10, 0;
+    /// Function mask: all vectors are masked.
+    pub function_mask, set_function_mask: 14;
+    /// MSI-X enable.
+    pub enable, set_enable: 15;
+}
+
+/// Where the MSI-X table begins, from the capability's start (section 7.7.2.3).
+pub const MSIX_TABLE: u16 = 4;
+/// Where the pending bit array begins, from the capability's start (section 7.7.2.4).
+pub const MSIX_PENDING: u16 = 8;
+/// Length of the MSI-X capability, in bytes.
+pub const MSIX_LENGTH: u16 = 12;
+/// Length of one entry of the MSI-X table, in bytes (section 7.7.2.5).
+pub const MSIX_ENTRY: u32 = 16;
+/// Offset of Vector Control in an entry (section 7.7.2.9).
+pub const MSIX_VECTOR_CONTROL: u32 = 12;
+/// Vector Control's mask bit.
+pub const MSIX_VECTOR_MASKED: u32 = 1;
+
+bitfield! {
+    /// Table Offset or PBA Offset of the MSI-X capability (sections 7.7.2.3 and 7.7.2.4).
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct MsixPlace(pub u32);
+    impl Debug;
+    /// Which base address register: the BAR indicator.
+    pub u8, bar, _: 2, 0;
+    /// Offset in units of eight bytes.
+    pub u32, qwords, _: 31, 3;
+}
+
 bitfield! {
     /// Message address as x86 defines it (Intel SDM 11.11.1, APM 16.10.1).
     #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,34 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes a device's interrupts follow what its guest may have, in the one order that is safe:
-//! the enable bit is the last write when turning on and the first when turning off, and INTx is
-//! off before MSI is on.
+//! Makes a device's interrupts follow what its guest may have: one of INTx, MSI and MSI-X, and
+//! the one that goes is off before the one that comes is on.
 
 use crate::core::address::Sbdf;
-use crate::core::device::Wanted;
-use crate::core::message::BoundMessage;
-use crate::core::msi::MsiDelivery;
-use crate::core::spec::MsiControl;
-use crate::host::hardware::{Errno, Hardware, Pirq};
+use crate::core::device::{Messages, Wanted};
+use crate::host::hardware::{Errno, Hardware};
+use crate::host::msi::HostMsi;
+use crate::host::msix::{HostMsix, Scope};
 
-/// What the hardware was last told. Nothing here is ever read back from the device.
+/// Who says whether a device's memory is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoding {
+    /// Its own Command register, which says this.
+    Own(bool),
+    /// Its physical function.
+    PhysicalFunction,
+}
+
+/// What a device's interrupts were last told. Nothing here is ever read back from the device.
 #[derive(Debug)]
 pub struct Delivery {
     device: Sbdf,
-    control_register: u16,
     intx_disabled: bool,
-    pirq: Option<Pirq>,
-    bound: Option<BoundMessage>,
-    masked: bool,
-    enabled: bool,
+    decoding: Decoding,
+    msi: Option<HostMsi>,
+    msix: Option<HostMsix>,
 }
 
 impl Delivery {
-    /// Takes charge of a device: MSI off, INTx as it is (`intx_disabled`).
-    pub fn take(device: Sbdf, control_register: u16, intx_disabled: bool, hardware: &mut impl Hardware) -> Self {
-        let mut delivery =
-            Self { device, control_register, intx_disabled, pirq: None, bound: None, masked: true, enabled: true };
-        delivery.set_enabled(false, hardware);
-        delivery
+    /// The capabilities as taken charge of, with INTx and memory as they are.
+    pub fn new(
+        device: Sbdf,
+        intx_disabled: bool,
+        decoding: Decoding,
+        msi: Option<HostMsi>,
+        msix: Option<HostMsix>,
+    ) -> Self {
+        Self { device, intx_disabled, decoding, msi, msix }
     }
 
     /// Whether INTx is off in hardware.
@@ -36,58 +44,60 @@ impl Delivery {
         self.intx_disabled
     }
 
-    /// Makes the hardware do what is wanted. On failure MSI is off and the next call tries again.
-    pub fn follow(&mut self, wanted: &Wanted, hardware: &mut impl Hardware) -> Result<(), Errno> {
-        let result = match wanted.msi {
-            Some(msi) => self.turn_on(&msi, hardware),
-            None => {
-                self.turn_off(hardware);
+    /// Who says whether the device's memory is decoded.
+    pub fn decoding(&self) -> Decoding {
+        self.decoding
+    }
+
+    /// Whether the MSI-X table and pending bits can be reached.
+    pub fn reachable(&self, hardware: &mut impl Hardware) -> bool {
+        match self.decoding {
+            Decoding::Own(decoded) => decoded,
+            Decoding::PhysicalFunction => hardware.decoded_by_physical_function(self.device).unwrap_or(false),
+        }
+    }
+
+    /// The hardware's side of MSI-X.
+    pub fn msix(&self) -> Option<&HostMsix> {
+        self.msix.as_ref()
+    }
+
+    /// Ends delivery, which must be off; what remains is what MSI-X had allocated.
+    pub fn into_msix(self) -> Option<HostMsix> {
+        self.msix
+    }
+
+    /// Takes note of what the device's own Command register says of memory decoding; MSI-X is
+    /// held before it ends.
+    pub fn set_decoded(&mut self, decoded: bool, hardware: &mut impl Hardware) {
+        if let Some(msix) = self.msix.as_mut().filter(|_| !decoded) {
+            msix.hold(hardware);
+        }
+        self.decoding = Decoding::Own(decoded);
+    }
+
+    /// Makes the hardware do what is wanted, where `scope` says what changed.
+    ///
+    /// # Errors
+    /// Xen's: MSI, or vectors of MSI-X, stay off, until a later call succeeds.
+    pub fn follow(&mut self, wanted: &Wanted<'_>, scope: Scope, hardware: &mut impl Hardware) -> Result<(), Errno> {
+        if !matches!(wanted.messages, Messages::Msi(_)) {
+            self.msi.iter_mut().for_each(|msi| msi.turn_off(hardware));
+        }
+        if !matches!(wanted.messages, Messages::Msix(_)) {
+            self.msix.iter_mut().for_each(|msix| msix.turn_off(hardware));
+        }
+        // INTx goes before messages come, and comes back no sooner than they are off.
+        self.set_intx_disabled(wanted.intx_disable, hardware);
+        let reachable = self.reachable(hardware);
+        match (&wanted.messages, &mut self.msi, &mut self.msix) {
+            (Messages::Msi(wanted), Some(msi), _) => msi.turn_on(wanted, hardware),
+            (Messages::Msix(wanted), _, Some(msix)) if reachable => msix.turn_on(wanted, scope, hardware),
+            (Messages::Msix(_), _, Some(msix)) => {
+                msix.hold(hardware);
                 Ok(())
             }
-        };
-        if result.is_err() {
-            self.turn_off(hardware);
-        }
-        // Only now: INTx may come back no sooner than MSI is off.
-        self.set_intx_disabled(wanted.intx_disable, hardware);
-        result
-    }
-
-    fn turn_on(&mut self, msi: &MsiDelivery, hardware: &mut impl Hardware) -> Result<(), Errno> {
-        self.set_intx_disabled(true, hardware);
-        let pirq = match self.pirq {
-            Some(pirq) => pirq,
-            None => hardware.map(self.device)?,
-        };
-        self.pirq = Some(pirq);
-        if self.bound != Some(msi.message) {
-            hardware.bind(pirq, &msi.message)?;
-            self.bound = Some(msi.message);
-        }
-        if self.masked != msi.masked {
-            hardware.set_masked(pirq, msi.masked);
-            self.masked = msi.masked;
-        }
-        self.set_enabled(true, hardware);
-        Ok(())
-    }
-
-    fn turn_off(&mut self, hardware: &mut impl Hardware) {
-        self.set_enabled(false, hardware);
-        let Some(pirq) = self.pirq.take() else { return };
-        if self.bound.take().is_some() {
-            hardware.unbind(pirq);
-        }
-        self.masked = true;
-        hardware.unmap(pirq);
-    }
-
-    fn set_enabled(&mut self, enabled: bool, hardware: &mut impl Hardware) {
-        if self.enabled != enabled {
-            let mut control = MsiControl(0);
-            control.set_enable(enabled);
-            hardware.write_config(self.device, self.control_register, control.0);
-            self.enabled = enabled;
+            _ => Ok(()),
         }
     }
 
@@ -102,155 +112,97 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::learn::HostBar;
-    use crate::core::message::GuestMessage;
-    use crate::core::spec::BAR_COUNT;
-    use core::ffi::CStr;
+    use crate::core::access::ByteEnables;
+    use crate::core::device::Device;
+    use crate::core::msi::Msi;
+    use crate::core::msix::{Msix, MsixRegisters};
+    use crate::core::table::Entry;
+    use crate::host::msix::Vector;
+    use crate::host::recorder::{Recorder, DEVICE};
 
-    const DEVICE: Sbdf = Sbdf(0x20);
-    const PIRQ: Pirq = Pirq(55);
+    const MSI: u16 = 0x40;
+    const MSIX: u16 = 0xa0;
 
-    /// Writes down what is done to it; from the call named on, mapping or binding fails.
-    #[derive(Default)]
-    struct Recorder {
-        done: Vec<String>,
-        failing: &'static str,
+    /// A guest's side and a hardware's side of a device without a table in reach, taken.
+    struct Pair {
+        device: Device,
+        delivery: Delivery,
+        hardware: Recorder,
     }
 
-    impl Recorder {
-        /// What was done since the last time.
-        fn told(&mut self) -> String {
-            std::mem::take(&mut self.done).join(", ")
+    impl Pair {
+        fn new() -> Self {
+            let mut hardware = Recorder::default();
+            let registers = MsixRegisters { position: MSIX, header: 0x11, table: 0, pending: 0x800 };
+            let msix = Msix::new(registers, vec![Entry::RESET].leak());
+            let device = Device::new(Some(Msi::new(MSI, 0x0080_0005)), Some(msix));
+            let host_msi = HostMsi::take(DEVICE, 0x42, &mut hardware);
+            let vectors = vec![Vector::UNUSED].leak();
+            let host_msix = HostMsix::take(DEVICE, 0xa2, None, vectors, &mut hardware);
+            let delivery = Delivery::new(DEVICE, false, Decoding::Own(true), Some(host_msi), Some(host_msix));
+            assert_eq!(hardware.told(), "0x42=0x0, 0xa2=0x0");
+            Self { device, delivery, hardware }
         }
 
-        fn attempt(&mut self, call: &str) -> Result<(), Errno> {
-            self.done.push(call.into());
-            if self.failing == call {
-                return Err(Errno::NO_SPACE);
-            }
-            Ok(())
-        }
-    }
-
-    impl Hardware for Recorder {
-        fn read_config(&mut self, _: Sbdf, _: u16) -> u32 {
-            0
+        /// The guest writes, and the hardware follows; what was done.
+        fn write(&mut self, register: u16, value: u32) -> String {
+            self.device.write(register, ByteEnables::ALL, value);
+            let _ = self.delivery.follow(&self.device.wanted(), Scope::Device, &mut self.hardware);
+            self.hardware.told()
         }
 
-        fn write_config(&mut self, _: Sbdf, register: u16, value: u16) {
-            self.done.push(format!("{register:#x}={value}"));
+        fn program(&mut self) {
+            assert_eq!(self.write(0x44, 0xfee0_0000), "");
+            assert_eq!(self.write(0x4c, 0x51), "");
         }
-
-        fn msi_position(&mut self, _: Sbdf) -> Option<u16> {
-            None
-        }
-
-        fn bars(&mut self, _: Sbdf) -> [Option<HostBar>; BAR_COUNT] {
-            [None; BAR_COUNT]
-        }
-
-        fn set_intx_disable(&mut self, _: Sbdf, disable: bool) {
-            self.done.push(format!("intx {}", if disable { "off" } else { "on" }));
-        }
-
-        fn map(&mut self, _: Sbdf) -> Result<Pirq, Errno> {
-            self.attempt("map").map(|()| PIRQ)
-        }
-
-        fn unmap(&mut self, _: Pirq) {
-            self.done.push("unmap".into());
-        }
-
-        fn bind(&mut self, _: Pirq, _: &BoundMessage) -> Result<(), Errno> {
-            self.attempt("bind")
-        }
-
-        fn unbind(&mut self, _: Pirq) {
-            self.done.push("unbind".into());
-        }
-
-        fn set_masked(&mut self, _: Pirq, masked: bool) {
-            self.done.push(if masked { "mask" } else { "unmask" }.into());
-        }
-
-        fn log(&mut self, _: Sbdf, _: &'static CStr, _: u64) {}
-    }
-
-    const OFF: Wanted = Wanted { intx_disable: false, msi: None };
-
-    fn on(vector: u32, masked: bool) -> Wanted {
-        let message = GuestMessage { address: 0xfee0_0000, data: vector }.validate().ok();
-        Wanted { intx_disable: true, msi: message.map(|message| MsiDelivery { message, masked }) }
-    }
-
-    fn taken() -> (Delivery, Recorder) {
-        let mut hardware = Recorder::default();
-        let delivery = Delivery::take(DEVICE, 0x42, false, &mut hardware);
-        assert_eq!(hardware.told(), "0x42=0");
-        (delivery, hardware)
     }
 
     #[test]
     fn enable_is_last_on_and_first_off() {
-        let (mut delivery, mut hardware) = taken();
-        assert_eq!(delivery.follow(&on(0x51, false), &mut hardware), Ok(()));
-        assert_eq!(hardware.told(), "intx off, map, bind, unmask, 0x42=1");
-        assert_eq!(delivery.follow(&OFF, &mut hardware), Ok(()));
-        assert_eq!(hardware.told(), "0x42=0, unbind, unmap, intx on");
-        assert!(!delivery.intx_disabled());
+        let mut pair = Pair::new();
+        pair.program();
+        assert_eq!(pair.write(MSI, 0x1_0000), "intx off, map 1 vectors, bind 50 0x51, unmask 50, 0x42=0x1");
+        assert!(pair.delivery.intx_disabled());
+        assert_eq!(pair.write(MSI, 0), "0x42=0x0, unbind 50, unmap 50, intx on");
+        assert!(!pair.delivery.intx_disabled());
     }
 
     #[test]
-    fn nothing_is_done_twice() {
-        let (mut delivery, mut hardware) = taken();
-        assert_eq!(delivery.follow(&OFF, &mut hardware), Ok(()));
-        assert_eq!(hardware.told(), "");
-        for _ in 0..2 {
-            assert_eq!(delivery.follow(&on(0x51, false), &mut hardware), Ok(()));
+    fn enabled_with_nothing_to_deliver_is_silent() {
+        let mut pair = Pair::new();
+        assert_eq!(pair.write(MSI, 0x1_0000), "intx off");
+        assert_eq!(pair.write(MSI, 0), "intx on");
+    }
+
+    #[test]
+    fn the_guests_own_intx_disable_stays() {
+        let mut pair = Pair::new();
+        pair.program();
+        assert_eq!(pair.write(4, 0x0400), "intx off");
+        assert_eq!(pair.write(MSI, 0x1_0000), "map 1 vectors, bind 50 0x51, unmask 50, 0x42=0x1");
+        assert_eq!(pair.write(MSI, 0), "0x42=0x0, unbind 50, unmap 50");
+        assert_eq!(pair.write(4, 0), "intx on");
+    }
+
+    #[test]
+    fn release_ends_delivery_and_restores_intx() {
+        let mut pair = Pair::new();
+        pair.program();
+        pair.write(MSI, 0x1_0000);
+        let _ = pair.delivery.follow(&pair.device.released(), Scope::Device, &mut pair.hardware);
+        assert_eq!(pair.hardware.told(), "0x42=0x0, unbind 50, unmap 50, intx on");
+        assert!(pair.delivery.into_msix().is_some());
+    }
+
+    #[test]
+    fn a_virtual_function_asks_its_physical_one() {
+        let mut pair = Pair::new();
+        pair.delivery.decoding = Decoding::PhysicalFunction;
+        for (decoded, reachable) in [(Some(true), true), (Some(false), false), (None, false)] {
+            pair.hardware.physical_function = decoded;
+            assert_eq!(pair.delivery.reachable(&mut pair.hardware), reachable);
         }
-        assert_eq!(hardware.told(), "intx off, map, bind, unmask, 0x42=1");
-    }
-
-    #[test]
-    fn another_message_binds_again() {
-        let (mut delivery, mut hardware) = taken();
-        assert_eq!(delivery.follow(&on(0x51, false), &mut hardware), Ok(()));
-        hardware.told();
-        assert_eq!(delivery.follow(&on(0x52, false), &mut hardware), Ok(()));
-        assert_eq!(hardware.told(), "bind");
-    }
-
-    #[test]
-    fn a_masked_vector_stays_masked() {
-        let (mut delivery, mut hardware) = taken();
-        assert_eq!(delivery.follow(&on(0x51, true), &mut hardware), Ok(()));
-        assert_eq!(hardware.told(), "intx off, map, bind, 0x42=1");
-        assert_eq!(delivery.follow(&on(0x51, false), &mut hardware), Ok(()));
-        assert_eq!(hardware.told(), "unmask");
-        assert_eq!(delivery.follow(&on(0x51, true), &mut hardware), Ok(()));
-        assert_eq!(hardware.told(), "mask");
-    }
-
-    #[test]
-    fn a_failure_leaves_msi_off_and_is_tried_again() {
-        for (failing, done) in [("map", "intx off, map"), ("bind", "intx off, map, bind, unmap")] {
-            let (mut delivery, mut hardware) = taken();
-            hardware.failing = failing;
-            assert_eq!(delivery.follow(&on(0x51, false), &mut hardware), Err(Errno::NO_SPACE));
-            assert_eq!(hardware.told(), done);
-            hardware.failing = "";
-            assert_eq!(delivery.follow(&on(0x51, false), &mut hardware), Ok(()));
-            assert_eq!(hardware.told(), "map, bind, unmask, 0x42=1");
-        }
-    }
-
-    #[test]
-    fn a_failed_rebind_turns_off_first() {
-        let (mut delivery, mut hardware) = taken();
-        assert_eq!(delivery.follow(&on(0x51, false), &mut hardware), Ok(()));
-        hardware.told();
-        hardware.failing = "bind";
-        assert_eq!(delivery.follow(&on(0x52, false), &mut hardware), Err(Errno::NO_SPACE));
-        assert_eq!(hardware.told(), "bind, 0x42=0, unbind, unmap");
+        pair.delivery.set_decoded(false, &mut pair.hardware);
+        assert_eq!(pair.delivery.decoding(), Decoding::Own(false));
     }
 }

@@ -5,3 +5,7 @@ pub mod delivery;
 pub mod guest;
 pub mod hardware;
 pub mod managed;
+pub mod msi;
+pub mod msix;
+#[cfg(test)]
+pub mod recorder;
