@@ -17,6 +17,7 @@ from pathlib import Path
 from xen.lowlevel import xc, xs
 
 PORT = "rig"
+PCI = Path("/sys/bus/pci/devices")
 # dom0 runs on CPU 0 (dom0_vcpus_pin); all others here, so that a write to a device tells by its CPU who made it.
 GUEST_CPU = 1
 CONSOLES = "/local/domain/0/backend/console"
@@ -151,7 +152,7 @@ class Requests:
 
     def quiet(self, device):
         """Takes back the interrupt an `edu` still asserts; it has no reset that would do so between two guests."""
-        folder = Path("/sys/bus/pci/devices") / f"0000:{device}"
+        folder = PCI / f"0000:{device}"
         with open(folder / "config", "r+b", buffering=0) as config:
             if config.read(4) != EDU_ID:
                 return
@@ -163,6 +164,22 @@ class Requests:
                 struct.pack_into("=I", registers, EDU_ACKNOWLEDGE, 0xFFFFFFFF)
             config.seek(COMMAND)
             config.write(command)
+
+    def headers(self, devices):
+        """The configuration space (base64) and the six base addresses of each of these devices."""
+        return {device: self._header(PCI / f"0000:{device}") for device in devices}
+
+    def _header(self, folder):
+        lines = (folder / "resource").read_text(encoding="ascii").splitlines()
+        config = (folder / "config").read_bytes()
+        return base64.b64encode(config).decode(), [int(line.split()[0], 16) for line in lines[:6]]
+
+    def virtual_functions(self, physical, count):
+        """Lets the driver of a physical function create virtual functions; xen-pciback hides those it was told of."""
+        folder = PCI / f"0000:{physical}"
+        for interface in (folder / "net").iterdir():
+            subprocess.run(["ip", "link", "set", interface.name, "up"], check=True)
+        (folder / "sriov_numvfs").write_text(str(count), encoding="ascii")
 
     def keys(self, keys):
         """Sends debug keys to Xen; what they print is on its console."""

@@ -3,12 +3,12 @@
 
 from .. import debian
 from . import images
-from .emulator import DEVICES, Device
+from .devices import DEVICES, Device, Layout
 from .guest import Guest, Result
 from .machine import Machine
-from .trace import Write
+from .trace import TableWrite, Write
 
-__all__ = ["DEVICES", "Device", "Guest", "Machine", "Result", "Write", "prepare", "stock_xen"]
+__all__ = ["DEVICES", "Device", "Guest", "Layout", "Machine", "Result", "TableWrite", "Write", "prepare", "stock_xen"]
 
 
 def stock_xen():

@@ -13,8 +13,8 @@ DEFAULT_XEN = paths.OUT / "xen-4.20.gz"
 HELP = """\
 A PC emulated by QEMU, with an IOMMU that remaps interrupts, under Xen. dom0 and
 the stub domain are made of Debian 13's packages; changes to their disks are
-thrown away at the end. Three 'edu' devices stand at 00:04.0, 00:05.0 and
-00:06.0, ready to be passed through.
+thrown away at the end. Ready to be passed through:
+""" + "\n".join(f"  {device.address}  {kind}" for kind, device in DEVICES.items() if device.hidden) + """
 """
 COMMANDS = """\
 commands:
@@ -39,7 +39,7 @@ def main():
         console.say("no terminal: dom0's prompt reads what is piped in")
     machine = Machine(
         _xen(words), name="shell", xen_options=words.xen_options, iommu=words.iommu, kernel=words.kernel,
-        devices=[*DEVICES, *map(_device, words.device)],
+        devices=[*DEVICES.values(), *map(_device, words.device)],
     )
     return machine.by_hand()
 
@@ -59,7 +59,7 @@ def _parser():
     )
     parser.add_argument(
         "--device", metavar="ADDRESS=MODEL", action="append", default=[],
-        help="one more device to pass through, such as 00:08.0=e1000e",
+        help="one more device to pass through, such as 00:0f.0=e1000e",
     )
     return parser
 
@@ -67,7 +67,7 @@ def _parser():
 def _device(text):
     address, separator, model = text.partition("=")
     if not separator or not model:
-        raise console.Failure(f"'{text}' is no device", "Say ADDRESS=MODEL, such as 00:08.0=e1000e.")
+        raise console.Failure(f"'{text}' is no device", "Say ADDRESS=MODEL, such as 00:0f.0=e1000e.")
     return Device(address, model)
 
 

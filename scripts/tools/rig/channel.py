@@ -72,9 +72,9 @@ class Monitor(Lines):
         self.receive(30)
         self.ask("qmp_capabilities")
 
-    def ask(self, execute):
-        """The answer to one command without arguments."""
-        self.send({"execute": execute})
+    def ask(self, execute, **arguments):
+        """The answer to one command."""
+        self.send({"execute": execute, "arguments": arguments})
         while True:
             document = self.receive(30)
             if "return" in document:

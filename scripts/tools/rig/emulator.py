@@ -30,19 +30,6 @@ MULTIBOOT_MAGIC = (0x1BADB002).to_bytes(4, "little")
 
 
 @dataclass(frozen=True)
-class Device:
-    """An emulated device that can be passed through."""
-
-    address: str  # BUS:DEVICE.FUNCTION in the machine; bus 00
-    model: str  # QEMU's name and properties, as after -device
-    extra: tuple = ()  # further words of QEMU's command line, a drive for instance
-
-
-# Three alike, so that one boot can show differently set up pciback: permissive outlives a guest.
-DEVICES = (Device("00:04.0", "edu"), Device("00:05.0", "edu"), Device("00:06.0", "edu"))
-
-
-@dataclass(frozen=True)
 class Emulator:
     """A QEMU that is known to serve."""
 
@@ -85,7 +72,7 @@ def _check(emulator, name):
     if "QEMU emulator" not in emulator.ask("--version"):
         raise console.Failure(f"{name} is no QEMU", remedy)
     devices = emulator.ask("-device", "help")
-    for wanted in ("edu", "amd-iommu", "intel-iommu"):
+    for wanted in ("edu", "amd-iommu", "intel-iommu", "igb", "ivshmem-doorbell"):
         if f'name "{wanted}"' not in devices:
             raise console.Failure(f"{name} has no device '{wanted}'", remedy)
     if re.search(r"\.(svm|npt) \[bit", _complaints(emulator)):
@@ -120,10 +107,10 @@ def unpacked_xen(file, folder):
 def command(emulator, files, setup):
     """QEMU's words for a machine.
 
-    `files` is an images.Images, `setup` a mapping: xen, xen_options, iommu, devices, dom0_options, trace, and
-    `channels`, the words for console, control and monitor.
+    `files` is an images.Images, `setup` a mapping: xen, xen_options, iommu, devices, dom0_options, trace,
+    `folder` for the machine's own files, and `channels`, the words for console, control and monitor.
     """
-    hidden = "".join(f"(0000:{device.address})" for device in setup["devices"])
+    hidden = "".join(f"(0000:{a})" for device in setup["devices"] if device.hidden for a in device.addresses)
     dom0 = f"{files.kernel.vmlinux} console=hvc0 loglevel=4 {setup['dom0_options']} xen-pciback.hide={hidden}"
     if files.dom0_ramdisk is None:
         dom0 += " root=/dev/vda rw rootfstype=ext4 init=/init"
@@ -140,7 +127,7 @@ def command(emulator, files, setup):
     for event in trace.EVENTS:
         words += ["-trace", event]
     for device in setup["devices"]:
-        words += [*device.extra, "-device", f"{device.model},addr={device.address.split(':')[1]}"]
+        words += device.words(setup["folder"])
     return [str(word) for word in words]
 
 

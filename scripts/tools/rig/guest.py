@@ -25,7 +25,7 @@ class Guest:
     image: Path  # a 32-bit ELF started in place of a firmware
     vcpus: int = 1
     memory: int = 32  # MiB
-    devices: tuple = ()  # host addresses, BUS:DEVICE.FUNCTION
+    devices: tuple = ()  # host addresses, BUS:DEVICE.FUNCTION; each gets a slot of its own in the guest
     device_model: str = "stubdom"  # or dom0: where QEMU runs
     pciback: str = "default"  # or permissive, interrupt-control
     stubdom_hook: str = ""  # a subcommand of rig/stubdom/hook.rs, run before the guest starts
@@ -42,6 +42,8 @@ class Result:
     reason: str  # one sentence, '' on success
     console: list = field(default_factory=list)  # what the guest printed, line by line
     config_writes: list = field(default_factory=list)  # trace.Write, from assignment to just before the end
+    table_writes: list = field(default_factory=list)  # trace.TableWrite, likewise
+    layouts: dict = field(default_factory=dict)  # devices.Layout of each of its devices, by host address
     hook: str = ""  # what the stub domain's hook printed
     dom0_log: list = field(default_factory=list)  # what dom0's kernel (pciback) said to the hook's attempt
     interrupts: str = ""  # Xen's debug keys i and M, taken after the hook

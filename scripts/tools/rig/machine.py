@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from .. import console, debian, paths
-from . import channel, emulator, guest as guests, images, trace
+from . import channel, devices as kinds, doorbell, emulator, guest as guests, images, trace
 
 BOOT_SECONDS = 120
 # A stub domain and its device, with the rest of the host busy.
@@ -23,6 +23,8 @@ HOOK_SECONDS = 60
 # How often a guest is run again after the emulator's own fault, which ends about one run in eighty.
 RETRIES = 3
 PCIBACK = "/sys/bus/pci/drivers/pciback"
+# Seconds until the last line of QEMU's trace has come through the sieve.
+_SIEVED = 0.2
 _PR_SET_PDEATHSIG = 1
 # As a nice value.
 _PRIORITY = -10
@@ -37,7 +39,7 @@ class Machine:
     `retries` the number of starts and guests repeated because of the emulator's own faults.
     """
 
-    def __init__(self, xen, *, name="machine", xen_options="", iommu="amd-vi", kernel="small", devices=emulator.DEVICES):
+    def __init__(self, xen, *, name="machine", xen_options="", iommu="amd-vi", kernel="small", devices=kinds.DEVICES.values()):
         if iommu not in emulator.IOMMUS:
             raise console.Failure(f"there is no IOMMU '{iommu}'", f"Say {' or '.join(emulator.IOMMUS)}.")
         self.name, self.devices = name, tuple(devices)
@@ -50,8 +52,8 @@ class Machine:
         folder.mkdir(parents=True)
         self.console_log, self.trace_log, self.qemu_log = (folder / f"{part}.log" for part in ("console", "trace", "qemu"))
         self.boots, self.retries, self.version = 0, 0, None
-        self.process = self.agent = self.qmp = self.private = self.lock = None
-        self.cpus = {}
+        self.process = self.agent = self.qmp = self.private = self.lock = self.sieve = self.doorbell = None
+        self.cpus, self.layouts = {}, {}
 
     def __enter__(self):
         self.lock = _only_machine()
@@ -89,6 +91,8 @@ class Machine:
             self._start_qemu(["-chardev", f"file,id=console,path={self.console_log},append=on"])
             self._wait_for_agent(begin)
             self.version = self.agent.ask("version")
+            self._read_layouts([a for device in self.devices if device.on_command_line for a in device.addresses])
+            self.qmp.ask("trace-event-set-state", name=trace.MEMORY_EVENT, enable=True)
         except BaseException:
             self.stop()
             raise
@@ -100,12 +104,12 @@ class Machine:
         if self.process:
             self.process.kill()
             self.process.wait()
-        for line in (self.agent, self.qmp):
-            if line:
-                line.close()
+        for part in (self.agent, self.qmp, self.sieve, self.doorbell):
+            if part:
+                part.close()
         if self.private:
             shutil.rmtree(self.private, ignore_errors=True)
-        self.process = self.agent = self.qmp = self.private = None
+        self.process = self.agent = self.qmp = self.private = self.sieve = self.doorbell = None
 
     def running(self):
         """True while QEMU runs."""
@@ -149,11 +153,27 @@ class Machine:
             time.sleep(quiet)
         return mark
 
-    def writes_after(self, mark):
-        """The config writes since a size of the trace, as trace.parse gives them."""
+    def trace_after(self, mark):
+        """The trace since a size of its log, when all that QEMU has told stands in it."""
+        time.sleep(_SIEVED)
         with open(self.trace_log, "rb") as log:
             log.seek(mark)
-            return trace.parse(log.read().decode(errors="replace"), self.cpus)
+            return log.read().decode(errors="replace")
+
+    def ring(self, vector):
+        """Fires one vector of the device `ivshmem`."""
+        self.doorbell.ring(vector)
+
+    def make_present(self, address):
+        """Lets dom0's driver create the virtual function at a host address, if it is one and not there yet."""
+        known = next((device for device in self.devices if address == device.address and device.physical), None)
+        if known and address not in self.layouts:
+            self.agent.ask("virtual_functions", physical=known.physical, count=1)
+            self._read_layouts([address])
+
+    def _read_layouts(self, addresses):
+        for address, (config, bars) in self.agent.ask("headers", devices=addresses).items():
+            self.layouts[address] = kinds.layout(base64.b64decode(config), bars)
 
     def by_hand(self):
         """Gives the terminal to dom0's prompt until the machine ends; returns QEMU's status."""
@@ -174,18 +194,26 @@ class Machine:
         ]
         setup = {
             **self.setup, "xen": emulator.unpacked_xen(self.setup["xen"], folder), "channels": channels,
-            "dom0_options": dom0_options, "trace": self.trace_log,
+            "dom0_options": dom0_options, "trace": folder / "trace", "folder": folder,
         }
         words = emulator.command(self.emulator, self.images, setup)
         by_hand = bool(dom0_options)
         # A boot of the same machine goes on in the same logs.
         for log in (self.console_log, self.trace_log):
             log.touch()
+        self._serve_devices()
         with open(self.qemu_log, "ab") as log:
             self.process = subprocess.Popen(
                 words, stdin=None if by_hand else subprocess.DEVNULL, stdout=None if by_hand else log, stderr=log,
                 env=self.emulator.env, preexec_fn=_prepare_child, start_new_session=not by_hand,
             )
+
+    def _serve_devices(self):
+        """What QEMU needs from outside: a sieve for its trace, the doorbell, disks."""
+        self.sieve = trace.Sieve(self.private / "trace", self.trace_log)
+        self.doorbell = doorbell.Doorbell(self.private / "doorbell", kinds.DOORBELL_VECTORS)
+        for device in self.devices:
+            device.make_disk(self.private)
 
     def _wait_for_agent(self, begin):
         while self.agent is None or self.qmp is None:
@@ -261,7 +289,7 @@ class _Run:
         outcome.seconds = time.time() - self.begin
         outcome.xen_log = self.machine.lines_after(self.console_mark)
         outcome.console = guests.printed_by(outcome.xen_log, self.domain)
-        outcome.config_writes = self._writes()
+        self._read_trace()
         return outcome
 
     def _died(self, down):
@@ -279,6 +307,7 @@ class _Run:
         settings = guests.config(guest, f"/tmp/{guest.name}.elf", 'cpus="1"')
         agent.ask("put", path=f"/tmp/{guest.name}.cfg", data=_base64(settings))
         for device in guest.devices:
+            self.machine.make_present(device)
             self._set_pciback(device)
         status, output = agent.run(f"xl create -e -p /tmp/{guest.name}.cfg", CREATE_SECONDS)
         self.domain = agent.ask("find", name=guest.name)
@@ -352,15 +381,20 @@ class _Run:
             return True
         return False
 
-    def _writes(self):
-        """The config writes of the guest's devices between assignment and the end."""
-        begin, end = self.begin, self.end or time.time()
-        start = self.unpaused or end
-        return [
-            trace.Write(when, device, register, value, cpu, "run" if when >= start else "assign")
-            for when, device, register, value, cpu in self.machine.writes_after(self.trace_mark)
-            if device in self.guest.devices and begin <= when <= end
-        ]
+    def _read_trace(self):
+        """What the guest's devices got between assignment and the end."""
+        text, outcome = self.machine.trace_after(self.trace_mark), self.outcome
+        outcome.layouts = {device: self.machine.layouts[device] for device in self.guest.devices}
+        outcome.config_writes = [trace.Write(*w, self._phase(w)) for w in trace.parse(text, self.machine.cpus) if self._concerns(w)]
+        found = trace.parse_tables(text, outcome.layouts)
+        outcome.table_writes = [trace.TableWrite(*w, self._phase(w)) for w in found if self._concerns(w)]
+
+    def _concerns(self, write):
+        time_of, device = write[:2]
+        return device in self.guest.devices and self.begin <= time_of <= (self.end or time.time())
+
+    def _phase(self, write):
+        return "run" if self.unpaused and write[0] >= self.unpaused else "assign"
 
 
 def _complaint(output):

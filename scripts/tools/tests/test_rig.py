@@ -7,7 +7,7 @@ import unittest
 from pathlib import Path
 
 from tools import console
-from tools.rig import emulator, guest, kernel, trace
+from tools.rig import devices, emulator, guest, kernel, trace
 
 # A guest's state as Xen prints it before a triple fault, with the code segment and address of RIP to fill in.
 FAULT = """\
@@ -30,6 +30,55 @@ class Trace(unittest.TestCase):
 
     def test_other_lines_are_no_writes(self):
         self.assertEqual(trace.parse("CPU Reset (CPU 0)\n71@1.0:pci_cfg_write edu 00:04.0 @0x4", {}), [])
+
+
+class Tables(unittest.TestCase):
+    MSIX = devices.Msix(0x40, 65, 0xFEBF2000, 0, 0x2000, 0xFEBF3000, 0, 0x3000)
+    LAYOUTS = {"00:0b.0": devices.Layout(None, MSIX), "00:04.0": devices.Layout(None, None)}
+    LINE = "71@5.25:memory_region_ops_write cpu {} mr 0x5555 addr {:#x} value 0x4000 size 4 name '{}'\n"
+
+    def _found(self, cpu, address, name="msix-table"):
+        return trace.parse_tables(self.LINE.format(cpu, address, name), self.LAYOUTS)
+
+    def test_a_write_names_its_device_entry_and_register(self):
+        self.assertEqual(self._found(1, 0xFEBF2408), [(5.25, "00:0b.0", 64, 8, 0x4000, 4, 1)])
+
+    def test_no_cpu_is_told_apart(self):
+        self.assertIsNone(self._found(-1, 0xFEBF2000)[0][-1])
+
+    def test_pending_bits_are_no_entry(self):
+        self.assertEqual(self._found(0, 0xFEBF3008, "msix-pba"), [(5.25, "00:0b.0", None, 8, 0x4000, 4, 0)])
+
+    def test_what_is_beyond_the_table_is_left_out(self):
+        self.assertEqual(self._found(1, 0xFEBF2410), [])
+        self.assertEqual(self._found(1, 0xFEBF2000, "nvme"), [])
+
+
+class Layouts(unittest.TestCase):
+    def _config(self, *capabilities):
+        config = bytearray(256)
+        config[0x06] = 0x10
+        place = 0x34
+        for offset, content in capabilities:
+            config[place], place = offset, offset + 1
+            config[offset:offset + 1] = content[:1]
+            config[offset + 2:offset + 1 + len(content)] = content[1:]
+        return bytes(config)
+
+    def test_message_control_tells_what_a_device_has(self):
+        # 16 vectors, 64-bit, mask bits.
+        found = devices.layout(self._config((0x70, b"\x01"), (0x50, b"\x05\x88\x01")), [0] * 6)
+        self.assertEqual(found, devices.Layout(devices.Msi(0x50, True, True, 16), None))
+
+    def test_tables_stand_in_their_base_addresses(self):
+        content = b"\x11" + bytes.fromhex("5702" "03200000" "04080000")
+        found = devices.layout(self._config((0x40, content)), [0, 0, 0, 0x10000, 0x20000, 0]).msix
+        self.assertEqual(found, devices.Msix(0x40, 0x258, 0x12000, 3, 0x2000, 0x20800, 4, 0x800))
+
+    def test_a_chain_that_bites_its_tail_ends(self):
+        config = bytearray(self._config((0x40, b"\x01")))
+        config[0x41] = 0x40
+        self.assertEqual(devices.layout(bytes(config), [0] * 6), devices.Layout(None, None))
 
 
 class EmulatorFault(unittest.TestCase):
