@@ -91,19 +91,19 @@ boot_gdt_pointer:
         .word boot_gdt_end - boot_gdt - 1
         .long boot_gdt
 
-/* The first 4 GiB, one to one, in 2 MiB pages; uncached from 3 GiB on, where devices are. */
+/* The first 5 GiB, one to one, in 2 MiB pages; uncached from 3 GiB on, where devices are. */
         .balign 4096
 pml4:   .quad pdpt + 0x3
         .fill 511, 8, 0
-pdpt:   .quad pd + 0x3, pd + 0x1003, pd + 0x2003, pd + 0x3003
-        .fill 508, 8, 0
+pdpt:   .quad pd + 0x3, pd + 0x1003, pd + 0x2003, pd + 0x3003, pd + 0x4003
+        .fill 507, 8, 0
 pd:
         .set page, 0
         .rept 1536
         .quad page + 0x83
         .set page, page + 0x200000
         .endr
-        .rept 512
+        .rept 1024
         .quad page + 0x9b
         .set page, page + 0x200000
         .endr

@@ -2,10 +2,12 @@
 //! Expectations: each that is not met is one line of the report.
 
 use core::fmt;
+use core::ops::RangeInclusive;
 
 use crate::devices::Device;
 use crate::interrupts::{self, INTX};
-use crate::msi::{Message, Msi};
+use crate::message::Message;
+use crate::msi::Msi;
 use crate::{report, time};
 
 /// Long enough for an interrupt under emulation in emulation; waits end as soon as it is there.
@@ -69,44 +71,95 @@ pub fn reads_back(what: &str, msi: Msi, written: Message) {
     }
 }
 
-/// The device raises `times` times, and as many interrupts arrive as `vector` on `vcpu`, none elsewhere.
-pub fn delivers(what: &str, device: &impl Device, times: u32, (vcpu, vector): (usize, u8)) {
+/// An interrupt that a device can raise: the first it has, or one by number.
+pub struct Source<'a>(&'a dyn Device, u32);
+
+impl<'a> From<&'a dyn Device> for Source<'a> {
+    fn from(device: &'a dyn Device) -> Self {
+        Self(device, 0)
+    }
+}
+
+impl<'a> From<(&'a dyn Device, u32)> for Source<'a> {
+    fn from((device, n): (&'a dyn Device, u32)) -> Self {
+        Self(device, n)
+    }
+}
+
+impl Source<'_> {
+    fn raise(&self) {
+        self.0.raise(self.1);
+    }
+
+    fn acknowledge(&self) {
+        self.0.acknowledge(self.1);
+    }
+}
+
+/// The source raises `times` times, and as many interrupts arrive as `vector` on `vcpu`, none elsewhere.
+pub fn delivers<'a>(what: &str, source: impl Into<Source<'a>>, times: u32, (vcpu, vector): (usize, u8)) {
+    let source = source.into();
     interrupts::forget();
-    for n in 1..=times {
-        device.raise(0);
-        let arrived = time::until(ARRIVAL_MS, || interrupts::count(vcpu, vector) >= n);
-        device.acknowledge(0);
+    for _ in 0..times {
+        let before = interrupts::count(vcpu, vector);
+        source.raise();
+        let arrived = time::until(ARRIVAL_MS, || interrupts::count(vcpu, vector) > before);
+        source.acknowledge();
         if !arrived {
             break;
         }
     }
     settle();
-    if interrupts::count(vcpu, vector) != times || interrupts::total() != times {
-        let wanted = Vector(vector);
+    arrived(what, times..=times * (1 + source.0.surplus()), (vcpu, vector));
+}
+
+/// Since the counters were cleared, `vector` arrived this often on `vcpu`, and nothing else.
+fn arrived(what: &str, times: RangeInclusive<u32>, (vcpu, vector): (usize, u8)) {
+    let seen = interrupts::count(vcpu, vector);
+    if !times.contains(&seen) || interrupts::total() != seen {
+        let (least, wanted) = (times.start(), Vector(vector));
         report::failure(format_args!(
-            "{what}: expected {times} of {wanted} on vCPU {vcpu}, saw {Seen}"
+            "{what}: expected {least} of {wanted} on vCPU {vcpu}, saw {Seen}"
         ));
     }
 }
 
-/// The device raises once, and nothing arrives anywhere.
-pub fn delivers_nothing(what: &str, device: &impl Device) {
+/// `action` lets one interrupt of the source through that was pending, and no other.
+pub fn lets_through<'a>(what: &str, source: impl Into<Source<'a>>, action: impl FnOnce(), at: (usize, u8)) {
+    let source = source.into();
     interrupts::forget();
-    device.raise(0);
-    time::wait(SILENCE_MS);
-    device.acknowledge(0);
+    action();
+    time::until(ARRIVAL_MS, || interrupts::count(at.0, at.1) != 0);
+    source.acknowledge();
     settle();
+    arrived(what, 1..=1 + source.0.surplus(), at);
+}
+
+/// Nothing arrives of what `action` does.
+pub fn silent(what: &str, action: impl FnOnce()) {
+    interrupts::forget();
+    action();
+    time::wait(SILENCE_MS);
     if interrupts::total() != 0 {
         report::failure(format_args!("{what}: expected no interrupt, saw {Seen}"));
     }
 }
 
+/// The source raises once, and nothing arrives anywhere.
+pub fn delivers_nothing<'a>(what: &str, source: impl Into<Source<'a>>) {
+    let source = source.into();
+    silent(what, || source.raise());
+    source.acknowledge();
+    settle();
+}
+
 /// The device raises once, and `expected`, given what arrived, is true.
-pub fn delivers_as(what: &str, device: &impl Device, expected: impl Fn() -> bool) {
+pub fn delivers_as<'a>(what: &str, source: impl Into<Source<'a>>, expected: impl Fn() -> bool) {
+    let source = source.into();
     interrupts::forget();
-    device.raise(0);
+    source.raise();
     time::until(ARRIVAL_MS, &expected);
-    device.acknowledge(0);
+    source.acknowledge();
     settle();
     if !expected() {
         report::failure(format_args!("{what}: saw {Seen}"));

@@ -7,7 +7,7 @@ use crate::{Device, Message, Msi, apic, check, say};
 pub const VECTOR: u8 = 0x5a;
 
 /// The message reads back as written but delivers nothing, and a valid one written over it works at once.
-pub fn check(device: &impl Device, message: Message) {
+pub fn check(device: &dyn Device, message: Message) {
     let msi = Msi::of(device.function());
     let valid = Message::fixed(apic::id(), VECTOR);
     say!("{message:x?}");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The MSI capability of a function.
 
+use crate::message::Message;
 use crate::pci::{Function, Width};
 use crate::report;
 
@@ -23,53 +24,8 @@ pub const CONTROL: u8 = 2;
 /// Where the address stands in the capability.
 pub const ADDRESS: u8 = 4;
 const UPPER: u8 = 8;
-
-/// The address range of interrupts.
-const BASE: u32 = 0xfee0_0000;
-
-/// What the device writes where, as the guest asks for it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Message {
-    /// The address's low half.
-    pub address: u32,
-    /// The address's high half, for a device that has one.
-    pub upper: u32,
-    /// The data.
-    pub data: u16,
-}
-
-impl Message {
-    /// What the registers hold after a reset.
-    pub const RESET: Self = Self {
-        address: 0,
-        upper: 0,
-        data: 0,
-    };
-
-    /// Fixed delivery of `vector` to the vCPU with this physical APIC ID.
-    pub const fn fixed(apic: u8, vector: u8) -> Self {
-        Self {
-            address: BASE | (apic as u32) << 12,
-            upper: 0,
-            data: vector as u16,
-        }
-    }
-
-    /// The same in logical destination mode: `set` has one bit for each vCPU.
-    pub const fn logical(set: u8, vector: u8) -> Self {
-        let mut message = Self::fixed(set, vector);
-        message.address |= 1 << 2;
-        message
-    }
-
-    /// To that one vCPU of the logical `set` with the lowest priority.
-    pub const fn lowest_priority(set: u8, vector: u8) -> Self {
-        let mut message = Self::logical(set, vector);
-        message.address |= 1 << 3;
-        message.data |= 1 << 8;
-        message
-    }
-}
+/// From the mask bits to the pending bits.
+pub const PENDING: u8 = 4;
 
 /// The MSI capability of one function.
 #[derive(Clone, Copy)]
@@ -81,11 +37,15 @@ pub struct Msi {
 impl Msi {
     /// The capability of `function`; its absence ends the test.
     pub fn of(function: Function) -> Self {
-        let Some(start) = function.capability(ID) else {
+        Self::find(function).unwrap_or_else(|| {
             report::error(format_args!("{function} has no MSI capability"));
             report::finish()
-        };
-        Self { function, start }
+        })
+    }
+
+    /// The capability of `function`, if it has one.
+    pub fn find(function: Function) -> Option<Self> {
+        function.capability(ID).map(|start| Self { function, start })
     }
 
     /// Reads at `offset` from the start of the capability.
@@ -128,7 +88,7 @@ impl Msi {
         Message {
             address: self.read(ADDRESS),
             upper: self.upper().map_or(0, |offset| self.read(offset)),
-            data: self.read(self.data()),
+            data: self.read::<u16>(self.data()).into(),
         }
     }
 
@@ -138,12 +98,36 @@ impl Msi {
         if let Some(offset) = self.upper() {
             self.write(offset, message.upper);
         }
-        self.write(self.data(), message.data);
+        self.write(self.data(), message.data as u16);
     }
 
     /// Turns MSI on or off, with one vector.
     pub fn enable(self, on: bool) {
+        self.set(on, 0);
+    }
+
+    /// Turns MSI on with 1 << `log2` vectors, or with fewer if the device has fewer.
+    pub fn enable_several(self, log2: u16) {
+        self.set(true, log2);
+    }
+
+    fn set(self, on: bool, log2: u16) {
         let others = self.control() & !(ENABLE | MULTIPLE);
-        self.write(CONTROL, others | if on { ENABLE } else { 0 });
+        self.write(CONTROL, others | log2 << 4 | if on { ENABLE } else { 0 });
+    }
+
+    /// log2 of the vectors that the device has.
+    pub fn capable(self) -> u16 {
+        (self.control() & CAPABLE) >> 1
+    }
+
+    /// log2 of the vectors in use.
+    pub fn multiple(self) -> u16 {
+        (self.control() & MULTIPLE) >> 4
+    }
+
+    /// Where the mask bits are, on a device that has them.
+    pub fn mask(self) -> Option<u8> {
+        (self.control() & MASKABLE != 0).then(|| self.data() + 4)
     }
 }

@@ -2,6 +2,7 @@
 //! PCI through ports 0xCF8 and 0xCFC: functions, capabilities, and placing memory without firmware.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use x86_64::instructions::port::Port;
 
@@ -33,8 +34,22 @@ const ABSENT: u32 = 0xffff_ffff;
 /// Upper bound on the capabilities that fit, against a list with a loop.
 const MOST_CAPABILITIES: usize = 48;
 
-/// The memory that tests may give to devices.
+const BARS: u8 = 6;
+const BAR_ADDRESS: u32 = !0xf;
+const BAR_TYPE: u32 = 0b110;
+const BAR_WIDE: u32 = 0b100;
+
+/// The memory below 4 GiB that tests may give to devices starts here; the BARs of a few devices do not fill it.
 const MEMORY_START: u32 = 0xf200_0000;
+/// Memory for a BAR that a test moves.
+pub const SPARE: usize = 0xf800_0000;
+/// The same above 4 GiB, for a 64-bit BAR.
+pub const SPARE_HIGH: usize = 0x1_0800_0000;
+
+/// Where the BARs of a virtual function are that say nothing themselves: its physical function's rule.
+pub static PLACED_ELSEWHERE: [AtomicUsize; BARS as usize] = [const { AtomicUsize::new(0) }; BARS as usize];
+
+static NEXT: AtomicU32 = AtomicU32::new(MEMORY_START);
 
 /// A value of 1, 2 or 4 bytes, as one access to configuration space moves it.
 pub trait Width: Copy {
@@ -132,36 +147,87 @@ impl Function {
         None
     }
 
-    /// Gives the function's first memory BAR an address, and the right to decode it and to master the bus.
-    ///
-    /// Returns that address, or nothing when BAR 0 is not in memory.
-    pub fn place(self) -> Option<usize> {
+    /// Vendor in the low half, device in the high half.
+    pub fn id(self) -> u32 {
+        self.read(ID)
+    }
+
+    /// Gives each memory BAR an address, and the function the right to decode it and to master the bus.
+    pub fn place(self) {
+        self.decode(false);
+        let mut index = 0;
+        while index < BARS {
+            index += self.place_bar(index);
+        }
         let command = self.read::<u16>(COMMAND);
-        self.write(COMMAND, command & !MEMORY);
-        let bar = self.read::<u32>(BAR0);
-        if bar & 1 != 0 {
-            return None;
-        }
-        self.write(BAR0, MEMORY_START);
-        if bar & 0b110 == 0b100 {
-            self.write(BAR0 + 4, 0u32);
-        }
         self.write(COMMAND, command | MEMORY | BUS_MASTER);
-        Some(MEMORY_START as usize)
+    }
+
+    /// Places one BAR with decoding off; how many registers it takes.
+    fn place_bar(self, index: u8) -> u8 {
+        let register = BAR0 + 4 * index;
+        self.write(register, !0u32);
+        let size = self.read::<u32>(register);
+        let in_memory = size != 0 && size & 1 == 0;
+        let place = if in_memory { memory(size & BAR_ADDRESS) } else { 0 };
+        self.write(register, place);
+        if !in_memory || !self.is_wide(index) {
+            return 1;
+        }
+        self.write(register + 4, 0u32);
+        2
+    }
+
+    /// Whether a BAR has 64 bits.
+    pub fn is_wide(self, index: u8) -> bool {
+        self.read::<u32>(BAR0 + 4 * index) & BAR_TYPE == BAR_WIDE
+    }
+
+    /// Where a memory BAR is.
+    pub fn bar(self, index: u8) -> usize {
+        let low = self.read::<u32>(BAR0 + 4 * index) & BAR_ADDRESS;
+        if low == 0 {
+            return PLACED_ELSEWHERE[usize::from(index)].load(Relaxed);
+        }
+        let high = if self.is_wide(index) { self.read::<u32>(BAR0 + 4 * index + 4) } else { 0 };
+        (u64::from(high) << 32 | u64::from(low)) as usize
+    }
+
+    /// Moves a memory BAR, with decoding off meanwhile, as drivers and systems do.
+    pub fn move_bar(self, index: u8, place: usize) {
+        self.decode(false);
+        self.write(BAR0 + 4 * index, place as u32);
+        if self.is_wide(index) {
+            self.write(BAR0 + 4 * index + 4, (place >> 32) as u32);
+        }
+        self.decode(true);
+    }
+
+    /// Turns memory decoding on or off.
+    pub fn decode(self, on: bool) {
+        let others = self.read::<u16>(COMMAND) & !MEMORY;
+        self.write(COMMAND, others | if on { MEMORY } else { 0 });
     }
 }
 
-fn functions() -> impl Iterator<Item = Function> {
+/// Memory that no BAR has yet, aligned to its size. `mask` is what a BAR reads after all ones were written: the ones
+/// below its lowest are its size.
+fn memory(mask: u32) -> u32 {
+    // A page at least: none is shared by two BARs.
+    let size = (1u32 << mask.trailing_zeros()).max(0x1000);
+    let place = NEXT.load(Relaxed).next_multiple_of(size);
+    NEXT.store(place + size, Relaxed);
+    place
+}
+
+/// Every function on bus 0.
+pub fn functions() -> impl Iterator<Item = Function> {
     (0..32).flat_map(|device| {
         let several = Function::at(device, 0).read::<u8>(HEADER_TYPE) & MULTIFUNCTION != 0;
         let absent = Function::at(device, 0).read::<u32>(ID) == ABSENT;
         let last = if several && !absent { 8 } else { 1 };
         (0..last).map(move |function| Function::at(device, function))
     })
+    .filter(|function| function.id() != ABSENT)
 }
 
-/// The first function on bus 0 with this vendor and device ID.
-pub fn find(vendor: u16, device: u16) -> Option<Function> {
-    let id = u32::from(device) << 16 | u32::from(vendor);
-    functions().find(|function| function.read::<u32>(ID) == id)
-}

@@ -2,9 +2,9 @@
 //! The result of the test, in the words and the final line of XTF.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-use crate::{hypervisor, say};
+use crate::{hypervisor, say, tests};
 
 /// Lines of one kind that are printed; the rest are only counted.
 const SHOWN: u32 = 20;
@@ -15,8 +15,14 @@ const SKIP: u8 = 1;
 const ERROR: u8 = 2;
 const FAILURE: u8 = 3;
 
+/// The worst of the tests that ended.
+static OVERALL: AtomicU8 = AtomicU8::new(SUCCESS);
+/// Of the test that runs.
 static RESULT: AtomicU8 = AtomicU8::new(SUCCESS);
 static LINES: AtomicU32 = AtomicU32::new(0);
+/// The test that runs, as its place in `tests::ALL`, or `NONE`.
+static RUNNING: AtomicUsize = AtomicUsize::new(NONE);
+const NONE: usize = usize::MAX;
 
 fn note(result: u8, word: &str, text: fmt::Arguments) {
     RESULT.fetch_max(result, Relaxed);
@@ -40,19 +46,40 @@ pub fn skip(text: fmt::Arguments) {
     note(SKIP, "Skip", text);
 }
 
-/// Prints the final line and stops the machine.
-pub fn finish() -> ! {
-    x86_64::instructions::interrupts::disable();
+/// Announces a test by its place in `tests::ALL`; what is reported from now on is its own.
+pub fn begin(test: usize) {
+    RESULT.store(SUCCESS, Relaxed);
+    LINES.store(0, Relaxed);
+    RUNNING.store(test, Relaxed);
+    say!("Test: {}", tests::ALL[test].name);
+}
+
+/// Prints the result of the test that began last, if it has not ended.
+pub fn end() {
     let lines = LINES.load(Relaxed);
     if lines > SHOWN {
         say!("({} more lines like these)", lines - SHOWN);
     }
-    let word = match RESULT.load(Relaxed) {
+    let result = RESULT.load(Relaxed);
+    if let Some(test) = tests::ALL.get(RUNNING.swap(NONE, Relaxed)) {
+        say!("Result of {}: {}", test.name, word(result));
+    }
+    OVERALL.fetch_max(result, Relaxed);
+}
+
+fn word(result: u8) -> &'static str {
+    match result {
         SUCCESS => "SUCCESS",
         SKIP => "SKIP",
         ERROR => "ERROR",
         _ => "FAILURE",
-    };
-    say!("Test result: {word}");
+    }
+}
+
+/// Ends the test that runs, prints the final line and stops the machine.
+pub fn finish() -> ! {
+    x86_64::instructions::interrupts::disable();
+    end();
+    say!("Test result: {}", word(OVERALL.load(Relaxed)));
     hypervisor::power_off()
 }

@@ -64,3 +64,12 @@ pub fn until(ms: u64, mut done: impl FnMut() -> bool) -> bool {
 pub fn wait(ms: u64) {
     until(ms, || false);
 }
+
+/// Lets `ms` milliseconds pass without halting, to the point.
+pub fn spin(ms: u64) {
+    let begin = ticks();
+    let limit = ms * TICKS_PER_MS.load(Relaxed);
+    while ticks() - begin < limit {
+        core::hint::spin_loop();
+    }
+}

@@ -6,12 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import tomllib
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import cache, console, debian, paths, toolchain
+from .rig import devices, doorbell, emulator
 
 SOURCE = paths.TOP / "hvm-tests"
 INSTALLED = paths.OUT / "hvm-tests"
@@ -19,60 +22,160 @@ INSTALLED = paths.OUT / "hvm-tests"
 _TARGET = paths.CACHE / "cargo-hvm-tests"
 _PARTS = [SOURCE / name for name in ("Cargo.toml", "Cargo.lock", ".cargo", "build.rs", "link.ld", "src")]
 _ENVIRONMENT = "hvm64"
-_RESULT = re.compile(r"^Test result: (SUCCESS|SKIP|ERROR|FAILURE)$", re.MULTILINE)
-_REASON = re.compile(r"^(?:Failure|Error|Skip): .*$", re.MULTILINE)
-# The machine of a bare run: as plain as a PC can be with the device under test in it.
+# The program's place for its plan: what src/plan.rs begins it with, and the room after that.
+_PLAN_MARK = b"hvm-tests: plan\n"
+_PLAN_ROOM = 4096
+_RESULT = re.compile(r"^Test result: (SUCCESS|SKIP|ERROR|FAILURE)$")
+_BEGIN = re.compile(r"^Test: (\S+)$")
+_END = re.compile(r"^Result of (\S+): (SUCCESS|SKIP|ERROR|FAILURE)$")
+_REASON = re.compile(r"^(?:Failure|Error|Skip): .*$")
+# How long a batch may take at most, under emulation.
+_LONGEST_BATCH = 600
+# The machine of a bare run: as plain as a PC can be with the devices under test in it. Only the newer chipset has the
+# extended configuration space that turns virtual functions on.
 _BARE = (
-    "-M", "pc,hpet=off", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "128", "-nodefaults", "-display", "none",
-    "-no-reboot", "-no-user-config", "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-device", "edu,addr=4",
-    "-debugcon", "stdio",
+    "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "128", "-nodefaults", "-display", "none", "-no-reboot",
+    "-no-user-config", "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-debugcon", "stdio",
 )
+_CHIPSET = "pc,hpet=off"
+_CHIPSET_OF_VIRTUAL_FUNCTIONS = "q35,hpet=off"
 
 
 @dataclass(frozen=True)
 class Test:
-    """One image, and what hvm-tests/Cargo.toml says of it."""
+    """One image: a test, or a batch of them, and what hvm-tests/Cargo.toml says of it."""
 
     name: str
     image: Path
     summary: str
-    category: str
+    category: str  # an xtf-runner's, or 'batch'
     vcpus: int
     bare: str  # yes, part or no: how much of it holds on plain hardware
-    enables: str  # never or sometimes: may an observer outside see the device's MSI enable bit set
+    enables: str  # never or sometimes: may an observer outside see a device's real enable bit set
     seconds: int  # under emulation, until it counts as hung
+    on: tuple = (("edu",),)  # what it can run on: sets of device kinds, the first of which it is run on alone
+    tests: tuple = ()  # the names of the tests it runs, in turn
 
     @property
     def functional(self):
-        """Whether it judges something; the others are tools: a benchmark, an idle guest."""
+        """Whether it judges something by itself; the others are tools (a benchmark, an idle guest) or batches."""
         return self.category == "functional"
+
+    @property
+    def batch(self):
+        """Whether it runs the tests of others."""
+        return self.category == "batch"
+
+    @property
+    def devices(self):
+        """The kinds of devices to pass through to it, in this order."""
+        return self.on[0]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What became of one test in what an image printed."""
+
+    name: str
+    status: str  # SUCCESS, SKIP, ERROR, FAILURE; CRASH: it began and did not end; MISSING: it never began
+    reason: str  # one sentence, '' on success
+    lines: tuple  # what it printed
 
 
 def build():
-    """Builds every image, or takes them from the cache; returns {name: Test}."""
+    """Builds every image, or takes them from the cache; returns {name: Test}, batches among them."""
     tools = toolchain.find()
     inputs = [*_PARTS, Path(__file__), tools.describe()]
     folder = cache.build("hvm-tests", inputs, lambda into: _compile(tools, into), "building the HVM tests")
-    return {name: Test(name, folder / name, **known) for name, known in sorted(_metadata().items())}
+    return _described(folder)
+
+
+def _described(folder):
+    tests = {
+        name: Test(name, folder / name, on=tuple(tuple(kinds.split()) for kinds in on), tests=(name,), **known)
+        for name, known, on in _metadata()
+    }
+    return {**tests, **{batch.name: batch for batch in _batches(folder, tests.values())}}
+
+
+def _batches(folder, tests):
+    """One batch for each set of devices that a test can share with others.
+
+    Where a device must never be enabled, the view from outside is of the whole guest: such a test stays alone.
+    """
+    sharing = [test for test in tests if test.functional and test.enables != "never"]
+    for devices in dict.fromkeys(devices for test in sharing for devices in test.on):
+        chosen = [test for test in sharing if devices in test.on]
+        name = f"batch-{'-'.join(devices)}"
+        yield Test(
+            name, folder / name, f"all tests that run on {' and '.join(devices)}", "batch",
+            max(test.vcpus for test in chosen), _bare_of(chosen), "sometimes",
+            min(sum(test.seconds for test in chosen), _LONGEST_BATCH), (devices,), tuple(test.name for test in chosen),
+        )
+
+
+def _bare_of(tests):
+    kinds = {test.bare for test in tests}
+    return kinds.pop() if len(kinds) == 1 else "part"
 
 
 def _metadata():
-    """What Cargo.toml tells of each image; every source file must be told of, and nothing else."""
+    """What Cargo.toml tells of each image: name, fields of Test, and the devices; every source file must be told of."""
     with open(SOURCE / "Cargo.toml", "rb") as file:
         known = tomllib.load(file)["package"]["metadata"]["tests"]
-    sources = {source.stem for source in (SOURCE / "src/bin").glob("*.rs")}
-    if odd := sources ^ known.keys():
+    if odd := names() ^ known.keys():
         raise console.Failure(
-            f"hvm-tests/src/bin and hvm-tests/Cargo.toml do not agree on {', '.join(sorted(odd))}",
-            "Give each image one table [package.metadata.tests.NAME].",
+            f"hvm-tests/src/tests and hvm-tests/Cargo.toml do not agree on {', '.join(sorted(odd))}",
+            "Give each test one file and one table [package.metadata.tests.NAME].",
         )
-    return known
+    return [(name, {key: known[name][key] for key in known[name] if key != "on"}, known[name]["on"]) for name in known]
+
+
+def names():
+    """The names of all tests, from their source files."""
+    return {source.stem.replace("_", "-") for source in (SOURCE / "src/tests").glob("*.rs") if source.stem != "mod"}
 
 
 def _compile(tools, folder):
     _cargo(tools, "build", "--release", "--locked")
-    for name in _metadata():
-        shutil.copyfile(_TARGET / "x86_64-unknown-none/release" / name, folder / name)
+    program = (_TARGET / "x86_64-unknown-none/release/hvm-tests").read_bytes()
+    for test in _described(folder).values():
+        test.image.write_bytes(planned(program, test.devices, test.tests))
+
+
+def planned(program, devices, tests):
+    """The program with a plan: on which kinds of devices it runs which tests. An earlier plan is written over."""
+    text = f"devices {' '.join(devices)}\ntests {' '.join(tests)}\n".encode()
+    if program.count(_PLAN_MARK) != 1:
+        raise console.Failure("the HVM tests' program has not one place for a plan", "See hvm-tests/src/plan.rs.")
+    if len(text) > _PLAN_ROOM:
+        raise console.Failure(f"a plan of {len(tests)} HVM tests does not fit", "Raise ROOM in hvm-tests/src/plan.rs.")
+    start = program.index(_PLAN_MARK) + len(_PLAN_MARK)
+    return program[:start] + text.ljust(_PLAN_ROOM, b"\0") + program[start + _PLAN_ROOM:]
+
+
+def parts(test, lines):
+    """What became of each test of an image, from the lines it printed; none is left out."""
+    begun, ended = {}, {}
+    current = None
+    for line in lines:
+        if found := _BEGIN.match(line):
+            current = begun.setdefault(found[1], [])
+        elif found := _END.match(line):
+            ended[found[1]], current = found[2], None
+        elif current is not None:
+            current.append(line)
+    return [_part(name, begun.get(name), ended.get(name), lines) for name in test.tests]
+
+
+def _part(name, printed, word, lines):
+    if printed is None:
+        last = (list(lines) or ["it printed nothing"])[-1]
+        return Part(name, "MISSING", f"never began; the image's last line: {last}", ())
+    if word is None:
+        return Part(name, "CRASH", f"no result; its last line: {(printed or ['none'])[-1]}", tuple(printed))
+    reasons = [line for line in printed if _REASON.match(line)]
+    return Part(name, word, "" if word == "SUCCESS" else (reasons or ["no reason given"])[0], tuple(printed))
 
 
 def _cargo(tools, *words):
@@ -97,6 +200,8 @@ def install(folder=INSTALLED, prefix=None, device=None):
     prefix = Path(prefix or folder.resolve())
     shutil.rmtree(folder / "tests", ignore_errors=True)
     for test in build().values():
+        if test.batch:
+            continue
         place = folder / "tests" / test.name
         place.mkdir(parents=True)
         file = f"test-{_ENVIRONMENT}-{test.name}"
@@ -130,37 +235,88 @@ class Outcome:
     reason: str  # one sentence, '' on success
     output: str
     seconds: float
+    parts: tuple = ()  # a Part for each test that fits bare hardware
 
 
-def run_bare(test, emulator):
-    """Runs one image on emulated hardware without Xen; `emulator` is a rig.emulator.Emulator."""
-    command = [*emulator.command, *_BARE, "-kernel", str(test.image)]
+def run_bare(test, emulator, tests=None, devices=None):
+    """Runs one image on emulated hardware without Xen; `emulator` is a rig.emulator.Emulator.
+
+    `tests` are the names it is to run, if not all of its own, and `devices` the kinds to run them on.
+    """
+    chosen = replace(test, tests=tuple(tests or test.tests), on=(tuple(devices or test.devices),))
     begin = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="hvm-tests-") as folder:
+        image = Path(folder) / "image"
+        image.write_bytes(planned(test.image.read_bytes(), chosen.devices, chosen.tests))
+        with _hardware(chosen.devices, folder) as words:
+            output, late = _output([*emulator.command, *words, "-kernel", image], emulator.env, test.seconds)
+    return _judge(chosen, output, late, time.monotonic() - begin)
+
+
+def _output(command, environment, seconds):
+    """What QEMU printed, and whether it had to be stopped."""
     try:
         done = subprocess.run(
-            command, env=emulator.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=test.seconds, check=False
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
         )
         output, late = done.stdout + done.stderr, False
     except subprocess.TimeoutExpired as stopped:
         output, late = stopped.stdout or b"", True
-    return _judge(output.decode(errors="replace"), late, time.monotonic() - begin)
+    return output.decode(errors="replace"), late
 
 
-def _judge(output, late, seconds):
+@contextmanager
+def _hardware(kinds, folder):
+    """QEMU's words for a machine with devices of these kinds, and what they need beside it meanwhile."""
+    with ExitStack() as stack:
+        found = [devices.DEVICES[kind] for kind in kinds]
+        virtual = any(device.physical for device in found)
+        found = [_physical(device) for device in found]
+        words = ["-M", _CHIPSET_OF_VIRTUAL_FUNCTIONS if virtual else _CHIPSET, *_BARE]
+        for device in found:
+            if device.disk:
+                with open(Path(folder) / device.address, "wb") as disk:
+                    disk.truncate(device.disk << 20)
+            words += _words(device, folder)
+        if "ivshmem" in kinds:
+            server = doorbell.Doorbell(Path(folder) / "doorbell", devices.DOORBELL_VECTORS)
+            stack.callback(server.close)
+        yield words
+
+
+def _physical(device):
+    """The device itself, or the physical function of a virtual one."""
+    return next((d for d in devices.DEVICES.values() if device.physical == d.address), device)
+
+
+def _words(device, folder):
+    words = [*device.extra, "-device", f"{device.model},addr={device.address.split(':')[1]}", *device.behind]
+    return [word.replace("{folder}", str(folder)) for word in words]
+
+
+def _judge(test, output, late, seconds):
     """The outcome, from what an image printed."""
-    results = _RESULT.findall(output)
+    lines = output.splitlines()
+    found = tuple(parts(test, lines))
+    results = [match[1] for line in lines if (match := _RESULT.match(line))]
     if not results:
         last = (output.strip().splitlines() or ["it printed nothing"])[-1]
-        return Outcome("TIMEOUT" if late else "CRASH", f"no result; its last line: {last}", output, seconds)
-    reasons = _REASON.findall(output)
-    return Outcome(results[-1], "" if results[-1] == "SUCCESS" else (reasons or ["no reason given"])[0], output, seconds)
+        return Outcome("TIMEOUT" if late else "CRASH", f"no result; its last line: {last}", output, seconds, found)
+    reasons = [line for line in lines if _REASON.match(line)]
+    reason = "" if results[-1] == "SUCCESS" else (reasons or ["no reason given"])[0]
+    return Outcome(results[-1], reason, output, seconds, found)
+
+
+def bare_tests(test, tests):
+    """Those of an image's tests that plain hardware can pass; `tests` is what `build` returned."""
+    return tuple(name for name in test.tests if tests[name].bare != "no")
 
 
 def _main():
     parser = argparse.ArgumentParser(prog="guests", description="Builds and lays out the HVM tests.")
     parser.add_argument("--prefix", help="where the folder will stand on the machine that runs the tests")
     parser.add_argument("--device", help="host address of the device to pass through, such as 0000:00:04.0")
-    parser.add_argument("--bare", nargs="*", metavar="NAME", help="run these (or all fit) on emulated hardware without Xen")
+    parser.add_argument("--bare", nargs="*", metavar="NAME", help="run these (or all) on emulated hardware without Xen")
     options = parser.parse_args()
     if options.bare is None:
         folder = install(prefix=options.prefix, device=options.device)
@@ -169,23 +325,30 @@ def _main():
     return _run_all_bare(options.bare)
 
 
-def _run_all_bare(names):
-    """Runs the named tests, or all functional ones that plain hardware can pass; prints one line each."""
-    from .rig import emulator  # only this needs a QEMU
-
+def _run_all_bare(wanted):
+    """Runs the named images, or all batches and what is in none; prints one line for each test that is not passed."""
     tests = build()
-    if unknown := set(names) - tests.keys():
+    if unknown := set(wanted) - tests.keys():
         raise console.Failure(f"there is no HVM test {', '.join(sorted(unknown))}", f"There are {', '.join(tests)}.")
-    chosen = [tests[name] for name in names] or [t for t in tests.values() if t.functional and t.bare != "no"]
+    batched = {name for test in tests.values() if test.batch for name in test.tests}
+    chosen = [tests[name] for name in wanted] or [t for t in tests.values() if t.batch or t.functional and t.name not in batched]
     qemu = emulator.find(debian.Archive().ready())
-    failed = 0
-    for test in chosen:
-        outcome = run_bare(test, qemu)
-        failed += outcome.status != "SUCCESS"
-        console.say(f"{test.name}: {outcome.status} {outcome.reason}".rstrip() + f" ({outcome.seconds:.1f}s)")
-        if names:
-            print(outcome.output)
-    return 1 if failed else 0
+    outcomes = [_report_bare(test, tests, qemu) for test in chosen]
+    if wanted:
+        print("\n".join(outcome.output for outcome in outcomes))
+    return 0 if all(outcome.status == "SUCCESS" for outcome in outcomes) else 1
+
+
+def _report_bare(test, tests, qemu):
+    fitting = bare_tests(test, tests)
+    if not fitting:
+        return Outcome("SKIP", "nothing of it holds without Xen", "", 0.0)
+    outcome = run_bare(test, qemu, fitting)
+    console.say(f"{test.name}: {outcome.status} ({len(fitting)} tests, {outcome.seconds:.1f}s)")
+    for part in outcome.parts:
+        if part.status != "SUCCESS":
+            console.say(f"  {part.name}: {part.status} {part.reason}")
+    return outcome
 
 
 if __name__ == "__main__":

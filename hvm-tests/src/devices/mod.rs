@@ -1,30 +1,125 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Devices that can be made to interrupt.
+//! Devices that can be made to interrupt, a file for each.
 
+mod ahci;
+mod e1000e;
 mod edu;
+mod hda;
+mod igb;
+mod igbvf;
+mod ivshmem;
+mod memory;
+mod nvme;
+mod registers;
+mod xhci;
 
-use crate::pci::Function;
-use crate::report;
+use core::cell::UnsafeCell;
 
-pub use edu::Edu;
+use crate::pci::{self, Function};
+use crate::{plan, report};
+
+use registers::Registers;
 
 /// A device under test.
 pub trait Device {
-    /// Where it is.
-    fn function(&self) -> Function;
+    /// Its registers.
+    fn registers(&self) -> &Registers;
+
+    /// How many interrupts it can raise apart from one another, each on a vector of its own if it has as many.
+    fn sources(&self) -> u32 {
+        1
+    }
+
+    /// How many messages may come of each interrupt beyond the first.
+    fn surplus(&self) -> u32 {
+        0
+    }
 
     /// Has the device raise its interrupt number `n`, once.
     fn raise(&self, n: u32);
 
     /// Tells the device that its interrupt number `n` was seen.
     fn acknowledge(&self, n: u32);
+
+    /// Where it is.
+    fn function(&self) -> Function {
+        self.registers().function()
+    }
 }
 
-/// The device under test, placed in memory; without one the test is skipped.
-pub fn find() -> Option<impl Device> {
-    let found = Edu::find();
+/// What finding a device takes: its IDs, and how it is set up once its BARs are placed.
+trait Driver: Device + Sized {
+    /// Device ID in the upper half, vendor ID in the lower.
+    const IDS: &[u32];
+
+    /// Makes a device that is placed ready to raise; nothing when it does not come up.
+    fn set_up(function: Function) -> Option<Self>;
+}
+
+macro_rules! drivers {
+    ($($name:ident: $driver:ty),*) => {
+        enum Any {
+            $($name($driver)),*
+        }
+
+        impl Any {
+            fn at(function: Function) -> Option<Self> {
+                let id = function.id();
+                $(if <$driver>::IDS.contains(&id) {
+                    function.place();
+                    return <$driver>::set_up(function).map(Self::$name);
+                })*
+                None
+            }
+
+            fn device(&self) -> &dyn Device {
+                match self {
+                    $(Self::$name(device) => device),*
+                }
+            }
+        }
+    };
+}
+drivers! {
+    Ahci: ahci::Ahci, E1000e: e1000e::E1000e, Edu: edu::Edu, Hda: hda::Hda, Igb: igb::Igb, IgbVf: igbvf::IgbVf,
+    Ivshmem: ivshmem::Ivshmem, Nvme: nvme::Nvme, Xhci: xhci::Xhci
+}
+
+/// More are never passed through to one guest.
+const MOST: usize = 4;
+
+struct Found(UnsafeCell<[Option<Any>; MOST]>);
+
+// SAFETY: only the first vCPU finds and uses devices.
+unsafe impl Sync for Found {}
+
+static FOUND: Found = Found(UnsafeCell::new([const { None }; MOST]));
+
+/// Finds, places and sets up every device that there is a driver for; to be called once.
+pub fn set_up() {
+    if plan::on("igbvf") {
+        igbvf::enable();
+    }
+    let known = pci::functions().filter_map(Any::at);
+    // SAFETY: nobody holds a reference yet.
+    let slots = unsafe { &mut *FOUND.0.get() };
+    for (slot, device) in slots.iter_mut().zip(known) {
+        *slot = Some(device);
+    }
+}
+
+/// The devices under test, in the order of the bus.
+pub fn all() -> impl Iterator<Item = &'static dyn Device> {
+    // SAFETY: they are not changed any more.
+    let slots = unsafe { &*FOUND.0.get() };
+    slots.iter().flatten().map(Any::device)
+}
+
+/// Another device under test than the first; without one the test is skipped.
+pub fn second() -> Option<&'static dyn Device> {
+    let found = all().nth(1);
     if found.is_none() {
-        report::skip(format_args!("no device under test (edu, 1234:11e8) on bus 0"));
+        report::skip(format_args!("only one device under test on bus 0"));
     }
     found
 }

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! A benchmark: the 10th percentile of what one access costs, as a multiple of reading Xen's own PM timer.
 
-#![no_std]
-#![no_main]
-
-use hvm_tests::msi::{CONTROL, ENABLE};
-use hvm_tests::pci::{self, Function, Width};
-use hvm_tests::{Device, Message, Msi, apic, devices, hypervisor, say, time};
+use crate::msi::{CONTROL, ENABLE};
+use crate::pci::{self, Function, Width};
+use crate::{Device, Message, Msi, apic, hypervisor, say, time};
 
 const SAMPLES: usize = 400;
 const VECTOR: u8 = 0x60;
@@ -17,10 +14,7 @@ const PM_TIMER_BARE: u16 = 0x608;
 const CLASS: u8 = 0x08;
 const INTERRUPT_LINE: u8 = 0x3c;
 
-hvm_tests::test!(run);
-
-fn run() {
-    let Some(device) = devices::find() else { return };
+pub fn run(device: &dyn Device) {
     let function = device.function();
     let msi = Msi::of(function);
     let valid = Message::fixed(apic::id(), VECTOR);

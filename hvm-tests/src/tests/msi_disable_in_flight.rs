@@ -2,19 +2,13 @@
 //! MSI is switched off the moment after the device raised: that interrupt arrives once or not at all, and the next
 //! switch on works again.
 
-#![no_std]
-#![no_main]
-
-use hvm_tests::interrupts::{count, forget, total};
-use hvm_tests::{Device, Message, Msi, apic, check, devices, time};
+use crate::interrupts::{count, forget, total};
+use crate::{Device, Message, Msi, apic, check, time};
 
 const VECTOR: u8 = 0x5e;
 const ROUNDS: u32 = 50;
 
-hvm_tests::test!(run);
-
-fn run() {
-    let Some(device) = devices::find() else { return };
+pub fn run(device: &dyn Device) {
     let msi = Msi::of(device.function());
     msi.program(Message::fixed(apic::id(), VECTOR));
     for round in 0..ROUNDS {
@@ -27,12 +21,12 @@ fn run() {
         let seen = total();
         check::that(
             format_args!("round {round}: expected at most one interrupt, saw {seen}"),
-            seen <= 1 && seen == count(0, VECTOR),
+            seen <= 1 + device.surplus() && seen == count(0, VECTOR),
         );
     }
     device.function().disable_intx(true);
-    check::delivers_nothing("switched off for good", &device);
+    check::delivers_nothing("switched off for good", device);
     msi.enable(true);
-    check::delivers("switched on again", &device, 10, (0, VECTOR));
+    check::delivers("switched on again", device, 10, (0, VECTOR));
     msi.enable(false);
 }

@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Accesses of 1, 2 and 4 bytes at every offset inside each dword of the capability.
 
-#![no_std]
-#![no_main]
-
-use hvm_tests::msi::{ADDRESS, CONTROL, ENABLE};
-use hvm_tests::pci::Width;
-use hvm_tests::{Device, Message, Msi, apic, check, devices, hypervisor};
+use crate::msi::{ADDRESS, CONTROL, ENABLE};
+use crate::pci::Width;
+use crate::{Device, Message, Msi, apic, check, hypervisor};
 
 const VECTOR: u8 = 0x54;
 /// Bytes of a capability with a 64-bit address and no mask bits, to the end of the dword with the data.
 const LONGEST: usize = 16;
 const ROUNDS: u32 = 4;
 
-hvm_tests::test!(run);
-
-fn run() {
-    let Some(device) = devices::find() else { return };
+pub fn run(device: &dyn Device) {
     let msi = Msi::of(device.function());
     let mut model = Model::of(msi);
     let mut values = Values(0x1234_5678);
@@ -28,8 +22,8 @@ fn run() {
         }
     }
     msi.enable(false);
-    enable_by_any_width(&device, msi);
-    message_by_bytes(&device, msi);
+    enable_by_any_width(device, msi);
+    message_by_bytes(device, msi);
 }
 
 /// A capability as hardware keeps it: bytes, and which of their bits can be written.
@@ -131,7 +125,7 @@ fn vectors_kept_single(value: u32, offset: u8) -> u32 {
 type Write = fn(Msi, u16);
 
 /// The enable bit, reached by each access that covers it; what they write to the header is lost.
-fn enable_by_any_width(device: &impl Device, msi: Msi) {
+fn enable_by_any_width(device: &dyn Device, msi: Msi) {
     msi.program(Message::fixed(apic::id(), VECTOR));
     let header = msi.read::<u16>(0);
     let off = msi.control();
@@ -180,7 +174,7 @@ fn enable_by_any_width(device: &impl Device, msi: Msi) {
 }
 
 /// A message written byte by byte is the message that arrives.
-fn message_by_bytes(device: &impl Device, msi: Msi) {
+fn message_by_bytes(device: &dyn Device, msi: Msi) {
     let message = Message::fixed(apic::id(), VECTOR + 1);
     msi.program(Message {
         address: 0,

@@ -2,44 +2,38 @@
 //! INTx and MSI exclude each other: with MSI on, INTx never arrives whatever INTx-disable says; with MSI off again,
 //! what the guest chose for INTx is what counts.
 
-#![no_std]
-#![no_main]
-
-use hvm_tests::interrupts::{self, INTX};
-use hvm_tests::pci::{COMMAND, INTX_DISABLE};
-use hvm_tests::{Device, Message, Msi, apic, check, devices, time};
+use crate::interrupts::{self, INTX};
+use crate::pci::{COMMAND, INTX_DISABLE};
+use crate::{Device, Message, Msi, apic, check, time};
 
 const VECTOR: u8 = 0x5c;
 const TIMES: u32 = 3;
 const SETTLE_MS: u64 = 50;
 
-hvm_tests::test!(run);
-
-fn run() {
-    let Some(device) = devices::find() else { return };
+pub fn run(device: &dyn Device) {
     let msi = Msi::of(device.function());
-    choose(&device, "at first", false);
-    intx(&device, "MSI not yet on");
+    choose(device, "at first", false);
+    intx(device, "MSI not yet on");
     msi.program(Message::fixed(apic::id(), VECTOR));
     for last in [true, false] {
         msi.enable(true);
-        check::delivers("MSI on", &device, TIMES, (0, VECTOR));
+        check::delivers("MSI on", device, TIMES, (0, VECTOR));
         for disable in [true, false, !last, last] {
-            choose(&device, "MSI on", disable);
-            check::delivers("MSI on, INTx-disable toggled", &device, TIMES, (0, VECTOR));
+            choose(device, "MSI on", disable);
+            check::delivers("MSI on, INTx-disable toggled", device, TIMES, (0, VECTOR));
         }
         msi.enable(false);
-        chosen(&device, "MSI off again", last);
+        chosen(device, "MSI off again", last);
         if last {
-            check::delivers_nothing("MSI off again, INTx disabled", &device);
-            choose(&device, "MSI off", false);
+            check::delivers_nothing("MSI off again, INTx disabled", device);
+            choose(device, "MSI off", false);
         }
-        intx(&device, "MSI off again");
+        intx(device, "MSI off again");
     }
 }
 
 /// The device falls back to INTx, which arrives until it is acknowledged.
-fn intx(device: &impl Device, what: &str) {
+fn intx(device: &dyn Device, what: &str) {
     for _ in 0..TIMES {
         check::delivers(what, device, 1, (0, INTX));
     }
@@ -57,12 +51,12 @@ fn drain(what: &str) {
     check::that(format_args!("{what}: INTx comes to rest"), quiet);
 }
 
-fn choose(device: &impl Device, what: &str, disable: bool) {
+fn choose(device: &dyn Device, what: &str, disable: bool) {
     device.function().disable_intx(disable);
     chosen(device, what, disable);
 }
 
-fn chosen(device: &impl Device, what: &str, disable: bool) {
+fn chosen(device: &dyn Device, what: &str, disable: bool) {
     let seen = device.function().read::<u16>(COMMAND) & INTX_DISABLE;
     let expected = if disable { INTX_DISABLE } else { 0 };
     check::equal(format_args!("{what}: INTx-disable"), expected, seen);

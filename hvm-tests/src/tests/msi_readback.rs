@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Each register of the capability keeps the bits that hardware lets a driver write, and no others.
 
-#![no_std]
-#![no_main]
-
-use hvm_tests::msi::{ADDRESS, CAPABLE, CONTROL, ENABLE, MULTIPLE};
-use hvm_tests::{Device, Message, Msi, check, devices, hypervisor};
+use crate::msi::{ADDRESS, CAPABLE, CONTROL, ENABLE, MULTIPLE};
+use crate::{Device, Message, Msi, check, hypervisor};
 
 const PATTERNS: [u32; 7] = [0, !0, 0xa5a5_a5a5, 0x5a5a_5a5a, 0xfee0_0000, 0x0000_4051, 0x8000_0001];
 const ADDRESS_BITS: u32 = !3;
 const UPPER_BITS: u32 = !0;
 const DATA_BITS: u32 = 0xffff;
 
-hvm_tests::test!(run);
-
-fn run() {
-    let Some(device) = devices::find() else { return };
+pub fn run(device: &dyn Device) {
     let msi = Msi::of(device.function());
     let before = msi.control();
     check::equal(

@@ -1,34 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The message changes while MSI is on, as drivers do to move an interrupt: never through MSI off.
 
-#![no_std]
-#![no_main]
-
-use hvm_tests::msi::ADDRESS;
-use hvm_tests::{Device, Message, Msi, check, devices, hypervisor, vcpu};
+use crate::msi::ADDRESS;
+use crate::{Device, Message, Msi, check, hypervisor, vcpu};
 
 const FIRST: u8 = 0x51;
 const SECOND: u8 = 0x62;
 const TIMES: u32 = 3;
 
-hvm_tests::test!(run);
-
-fn run() {
-    let Some(device) = devices::find() else { return };
+pub fn run(device: &dyn Device) {
     let Some(ids) = vcpu::start() else { return };
     let msi = Msi::of(device.function());
     msi.program(Message::fixed(ids[0], FIRST));
     msi.enable(true);
-    check::delivers("before any change", &device, TIMES, (0, FIRST));
-    whole(&device, msi, ids);
-    registers(&device, msi, ids);
-    unchanged(&device, msi, ids);
-    mixed(&device, msi, ids);
+    check::delivers("before any change", device, TIMES, (0, FIRST));
+    whole(device, msi, ids);
+    registers(device, msi, ids);
+    unchanged(device, msi, ids);
+    mixed(device, msi, ids);
     msi.enable(false);
 }
 
 /// Vector and destination, each alone and both, by writing all registers.
-fn whole(device: &impl Device, msi: Msi, ids: [u8; 2]) {
+fn whole(device: &dyn Device, msi: Msi, ids: [u8; 2]) {
     for (what, target, vector) in [
         ("another vector", 0, SECOND),
         ("another vCPU", 1, SECOND),
@@ -43,7 +37,7 @@ fn whole(device: &impl Device, msi: Msi, ids: [u8; 2]) {
 }
 
 /// One register at a time: each state between is valid as well.
-fn registers(device: &impl Device, msi: Msi, ids: [u8; 2]) {
+fn registers(device: &dyn Device, msi: Msi, ids: [u8; 2]) {
     msi.program(Message::fixed(ids[0], FIRST));
     check::delivers("one register: start", device, TIMES, (0, FIRST));
     msi.write(ADDRESS, Message::fixed(ids[1], FIRST).address);
@@ -58,7 +52,7 @@ fn registers(device: &impl Device, msi: Msi, ids: [u8; 2]) {
 }
 
 /// Writing what is there already, and enable again, changes nothing.
-fn unchanged(device: &impl Device, msi: Msi, ids: [u8; 2]) {
+fn unchanged(device: &dyn Device, msi: Msi, ids: [u8; 2]) {
     let message = Message::fixed(ids[0], FIRST);
     for _ in 0..10 {
         msi.program(message);
@@ -69,7 +63,7 @@ fn unchanged(device: &impl Device, msi: Msi, ids: [u8; 2]) {
 
 /// While what stands in the registers is invalid, the last valid message stays live; plain hardware would lose the
 /// interrupt, so there nothing is raised meanwhile.
-fn mixed(device: &impl Device, msi: Msi, ids: [u8; 2]) {
+fn mixed(device: &dyn Device, msi: Msi, ids: [u8; 2]) {
     let quiet = hypervisor::bare();
     let still = |what: &str| {
         if !quiet {

@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! MSI on, ten interrupts; off, none; on again, ten more.
 
-#![no_std]
-#![no_main]
-
-use hvm_tests::{Device, Message, Msi, apic, check, devices, pci};
+use crate::{Device, Message, Msi, apic, check, pci};
 
 const VECTOR: u8 = 0x51;
 const TIMES: u32 = 10;
 
-hvm_tests::test!(run);
-
-fn run() {
-    let Some(device) = devices::find() else { return };
+pub fn run(device: &dyn Device) {
     let msi = Msi::of(device.function());
     let message = Message::fixed(apic::id(), VECTOR);
     msi.program(message);
@@ -23,7 +17,7 @@ fn run() {
             format_args!("{round}: enable reads back as set"),
             msi.control() & 1 == 1,
         );
-        check::delivers(round, &device, TIMES, (0, VECTOR));
+        check::delivers(round, device, TIMES, (0, VECTOR));
         msi.enable(false);
         // INTx would take over otherwise, and rightly so; msi-intx looks at that.
         device.function().disable_intx(true);
@@ -31,7 +25,7 @@ fn run() {
             format_args!("{round}: enable reads back as clear"),
             msi.control() & 1 == 0,
         );
-        check::delivers_nothing("after MSI was switched off", &device);
+        check::delivers_nothing("after MSI was switched off", device);
         device.function().disable_intx(false);
     }
     let command = device.function().read::<u16>(pci::COMMAND);

@@ -1,46 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Every valid way to address an interrupt, and level for what MSI can only mean as edge.
 
-#![no_std]
-#![no_main]
-
-use hvm_tests::interrupts::{count, total};
-use hvm_tests::{Device, Message, Msi, check, devices, vcpu};
+use crate::interrupts::{count, total};
+use crate::{Device, Message, Msi, check, vcpu};
 
 const VECTOR: u8 = 0x73;
 const TIMES: u32 = 3;
-const LEVEL: u16 = 1 << 15;
-const ASSERT: u16 = 1 << 14;
+const LEVEL: u32 = 1 << 15;
+const ASSERT: u32 = 1 << 14;
 /// The lowest vector that is no exception, and the highest the framework leaves free.
 const EDGES: [u8; 2] = [0x20, 0xdf];
 
-hvm_tests::test!(run);
-
-fn run() {
-    let Some(device) = devices::find() else { return };
+pub fn run(device: &dyn Device) {
     let Some(ids) = vcpu::start() else { return };
     let msi = Msi::of(device.function());
     msi.program(Message::fixed(ids[0], VECTOR));
     msi.enable(true);
     for target in [0, 1] {
         msi.program(Message::fixed(ids[target], VECTOR));
-        check::delivers("physical destination", &device, TIMES, (target, VECTOR));
+        check::delivers("physical destination", device, TIMES, (target, VECTOR));
         msi.program(Message::logical(1 << target, VECTOR));
-        check::delivers("logical destination", &device, TIMES, (target, VECTOR));
+        check::delivers("logical destination", device, TIMES, (target, VECTOR));
         msi.program(Message::lowest_priority(1 << target, VECTOR));
-        check::delivers("lowest priority, one to choose from", &device, TIMES, (target, VECTOR));
+        check::delivers("lowest priority, one to choose from", device, TIMES, (target, VECTOR));
     }
-    several(&device, msi);
+    several(device, msi);
     for vector in EDGES {
         msi.program(Message::fixed(ids[0], vector));
-        check::delivers("vector at the edge", &device, TIMES, (0, vector));
+        check::delivers("vector at the edge", device, TIMES, (0, vector));
     }
-    trigger(&device, msi, ids);
+    trigger(device, msi, ids);
     msi.enable(false);
 }
 
 /// A logical destination of both vCPUs.
-fn several(device: &impl Device, msi: Msi) {
+fn several(device: &dyn Device, msi: Msi) {
     msi.program(Message::logical(0b11, VECTOR));
     check::delivers_as("fixed to both: expected 1 on each vCPU", device, || {
         count(0, VECTOR) == 1 && count(1, VECTOR) == 1 && total() == 2
@@ -52,7 +46,7 @@ fn several(device: &impl Device, msi: Msi) {
 }
 
 /// Trigger mode and level bits do not keep a message from arriving, once for each raise.
-fn trigger(device: &impl Device, msi: Msi, ids: [u8; 2]) {
+fn trigger(device: &dyn Device, msi: Msi, ids: [u8; 2]) {
     for (what, bits) in [("edge, assert", ASSERT), ("level, assert", LEVEL | ASSERT)] {
         let mut message = Message::fixed(ids[0], VECTOR);
         message.data |= bits;
