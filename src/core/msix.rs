@@ -78,7 +78,7 @@ impl Msix {
     pub fn read_table(&self, offset: u32, size: u8) -> u64 {
         let read = |offset: u32| {
             let entry = self.entries.get((offset / MSIX_ENTRY) as usize);
-            entry.map_or(u32::MAX, |entry| entry.read(offset % MSIX_ENTRY / u32::from(DWORD)))
+            entry.map_or(u32::MAX, |entry| entry.read(register(offset)))
         };
         let low = u64::from(read(offset));
         match size {
@@ -93,10 +93,9 @@ impl Msix {
         let delivers = self.delivers();
         let index = offset / MSIX_ENTRY;
         let entry = self.entries.get_mut(index as usize)?;
-        let register = offset % MSIX_ENTRY / u32::from(DWORD);
-        entry.write(register, value as u32);
+        entry.write(register(offset), value as u32);
         if size == 8 {
-            entry.write(register | 1, (value >> 32) as u32);
+            entry.write(register(offset) | 1, (value >> 32) as u32);
         }
         self.refused = entry.settle(delivers).err();
         u16::try_from(index).ok()
@@ -121,6 +120,11 @@ impl Msix {
             self.refused = entry.settle(delivers).err().or(self.refused);
         }
     }
+}
+
+/// Which dword of its entry the one at `offset` of the table is.
+fn register(offset: u32) -> u32 {
+    (offset % MSIX_ENTRY) >> 2
 }
 
 impl Capability for Msix {
