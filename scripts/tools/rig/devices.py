@@ -11,8 +11,8 @@ _STATUS, _CAPABILITY_LIST, _FIRST_CAPABILITY = 0x06, 1 << 4, 0x34
 _MSI, _MSIX = 0x05, 0x11
 # More capabilities than fit into the 192 bytes there are for them.
 _LONGEST_CHAIN = 48
-# The user network's echo service: what comes in at this address and port goes back.
-ECHO = ("10.0.2.100", 7)
+# Of the echo service of each network: what comes in goes back.
+ECHO_PORT = 7
 # Vectors of the device whose interrupts the host fires.
 DOORBELL_VECTORS = 16
 
@@ -60,8 +60,13 @@ def _disk(address):
 
 
 def _network(address):
-    host, port = ECHO
-    return ("-netdev", f"user,id=net{_slot(address)},restrict=on,guestfwd=tcp:{host}:{port}-cmd:cat")
+    network = f"user,id=net{_slot(address)},net=10.0.{int(_slot(address), 16)}.0/24,restrict=on"
+    return ("-netdev", f"{network},guestfwd=tcp:{echo(address)}:{ECHO_PORT}-cmd:cat")
+
+
+def echo(address):
+    """The address of the echo service in the network of the network card at a host address."""
+    return f"10.0.{int(_slot(address), 16)}.100"
 
 
 def _slot(address):
@@ -74,7 +79,8 @@ DEVICES = {
     "edu": Device("00:04.0", "edu"),
     "edu-2": Device("00:05.0", "edu"),
     "edu-3": Device("00:06.0", "edu"),
-    "igb": Device("00:02.0", "igb,netdev=net02", _network("00:02.0")),
+    # Not at 00:02.0, where QEMU takes any device for Intel's graphics.
+    "igb": Device("00:03.0", "igb,netdev=net03", _network("00:03.0")),
     "igb-physical": Device("00:07.0", "igb,netdev=net07", _network("00:07.0"), hidden=False),
     "igbvf": Device("00:17.0", "", physical="00:07.0"),
     "intel-hda": Device("00:08.0", "intel-hda"),
