@@ -53,11 +53,11 @@ def _expected(reaches, unprogrammed, writes):
 
 # A device of its own for each: permissive outlives the guest.
 STOCK = (
-    Column("stock", "stock Xen, default pciback", DEVICES[0].address, "default", _expected(False, False, False)),
-    Column("permissive", "stock Xen, permissive", DEVICES[1].address, "permissive", _expected(True, True, True)),
-    Column("interrupt-control", "stock Xen, allow_interrupt_control", DEVICES[2].address, "interrupt-control", _expected(True, True, True)),
+    Column("stock", "stock Xen, default pciback", DEVICES["edu"].address, "default", _expected(False, False, False)),
+    Column("permissive", "stock Xen, permissive", DEVICES["edu-2"].address, "permissive", _expected(True, True, True)),
+    Column("interrupt-control", "stock Xen, allow_interrupt_control", DEVICES["edu-3"].address, "interrupt-control", _expected(True, True, True)),
 )
-MSITRAP = (Column("msitrap", "msitrap, default pciback", DEVICES[0].address, "default", _expected(True, False, False)),)
+MSITRAP = (Column("msitrap", "msitrap, default pciback", DEVICES["edu"].address, "default", _expected(True, False, False)),)
 COLUMNS = (*STOCK, *MSITRAP)
 
 
@@ -89,9 +89,9 @@ def _measure(machine, columns, images, table):
         measured = table[column.name] = Measured()
         options = {"devices": (column.device,), "pciback": column.pciback}
         result = machine.run(rig.guest_of(images["msi-deliver"], **options))
-        measured.order = observe.order([w for w in result.config_writes if w.phase == "run"])
+        measured.order = observe.order(result, "run")
         _cell(column, measured, REACHES, _reaches(column, result))
-        _cell(column, measured, WRITES, len(observe.by_dom0(result.config_writes)))
+        _cell(column, measured, WRITES, len(observe.by_dom0(result)))
         attempt = machine.run(_attempt("enable-unprogrammed", images, **options))
         _cell(column, measured, UNPROGRAMMED, _reached_hardware(column, attempt))
         measured.retries = result.retries + attempt.retries
@@ -128,7 +128,7 @@ def _reached_hardware(column, result):
             f"'{column.title}' cannot be measured: the stub domain did not make its attempt ({result.hook or result.reason})",
             "Its console is in out/rig.",
         )
-    return bool(observe.enables(result.config_writes))
+    return bool(observe.enables(result))
 
 
 def _pcifront(machine, images):
@@ -136,7 +136,7 @@ def _pcifront(machine, images):
     result = machine.run(_attempt("pcifront-msi", images, devices=(STOCK[0].device,)))
     if result.status != "SUCCESS" or "bound" not in rig.words_of(result):
         return f"could not be measured ({result.hook or result.reason})"
-    seen = f"{result.hook}; enable bit set {len(observe.enables(result.config_writes))} times, seen from outside"
+    seen = f"{result.hook}; enable bit set {len(observe.enables(result))} times, seen from outside"
     guest = re.search(r"HVM restore d(\d+)", "\n".join(result.xen_log))
     asked = re.search(r"xen map irq failed -(\d+) for (\d+) domain", "\n".join(result.dom0_log))
     if not guest or not asked:

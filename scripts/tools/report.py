@@ -30,7 +30,7 @@ class Report:
     """Collects results; a failure is shown at once, with its reason."""
 
     def __init__(self):
-        self.cases, self.stages, self.retries = [], {}, {}
+        self.cases, self.stages, self.retries, self.layouts = [], {}, {}, {}
 
     def add(self, case, quiet=False):
         """Takes a result; `quiet` leaves a passed one unshown."""
@@ -46,6 +46,10 @@ class Report:
         """Counts runs repeated for the emulator's own fault."""
         if count:
             self.retries[name] = self.retries.get(name, 0) + count
+
+    def saw(self, layouts):
+        """Takes what a run read of devices' capabilities: rig.Layout by host address."""
+        self.layouts.update(layouts)
 
     @contextmanager
     def stage(self, name, suite):

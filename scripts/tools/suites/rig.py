@@ -6,17 +6,28 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from .. import console, debian, guests, observe, report, xen
+from .. import console, debian, guests, observe, paths, report, xen
 from ..rig import DEVICES, Guest, Machine, emulator, prepare
 
 SUITE = "rig"
-DEVICE = DEVICES[0].address
+DEVICE = DEVICES["edu"].address
 EPERM = 1
 # What a hypervisor says when something is wrong with it.
 _ALARM = re.compile(r"\bWARN|\bBUG\b|Assertion|Xen call trace|Xen WARN|Panic on CPU|lock.*(order|recursion)|UBSAN", re.I)
 _LEARNED = "learned as the guest's function"
 # The guest's own words when an expected interrupt of MSI did not come.
 NOTHING_CAME = re.compile(r"expected \d+ of vector 0x[0-9a-f]+ on vCPU \d+, saw")
+_WORDS = {"SUCCESS": report.PASS, "SKIP": report.SKIP}
+# What every Xen and IOMMU has to show; each finds Xen on another path.
+_SUBSET = {
+    "edu": ("msi-deliver", "msi-rewrite", "msi-widths", "msi-bad-address"),
+    "e1000e": (
+        "msi-deliver", "msix-deliver", "msix-function-mask", "msix-linux-order", "msix-widths", "msix-bad-address",
+        "msix-affinity", "msix-bar-move", "msix-decode-off", "modes-in-turn",
+    ),
+    "xhci": ("msi-multi-deliver", "msi-multi-change", "msi-multi-affinity"),
+    "igbvf": ("msix-deliver", "msix-mask-loop", "msix-affinity"),
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,19 @@ class Probe:
     name: str
     guest: Callable  # images by name -> Guest
     judge: Callable
+    test: guests.Test | None = None  # the image that judges from inside, with those of its tests to run
+
+    @property
+    def names(self):
+        """What it can be asked for by, machine apart: DEVICES/TEST of each test inside, or its own name."""
+        return [f"{_kind(self.test)}/{name}" for name in self.test.tests] if self.test else [self.name]
+
+    def only(self, names):
+        """The probe with no more tests than `names` names, or None without any."""
+        kept = tuple(name for name in self.names if name in names)
+        if not kept or not self.test:
+            return self if kept else None
+        return _functional(replace(self.test, tests=tuple(name.split("/")[1] for name in kept)))
 
 
 @dataclass(frozen=True)
@@ -40,6 +64,16 @@ class Boot:
     kernel: str = "small"
     trapped: bool = True  # msitrap is on
 
+    @property
+    def names(self):
+        """What its tests can be asked for by."""
+        return [f"{self.name}/{name}" for probe in self.probes for name in probe.names]
+
+    def only(self, names):
+        """The boot with no more tests than `names` names."""
+        mine = {name.removeprefix(f"{self.name}/") for name in names if name.startswith(f"{self.name}/")}
+        return replace(self, probes=tuple(kept for probe in self.probes if (kept := probe.only(mine))))
+
 
 def run(into, names=(), everything=False):
     """Runs the suite, or the tests of these names; results go into the report `into`."""
@@ -51,11 +85,10 @@ def run(into, names=(), everything=False):
         return
     boots = plan(images, everything or bool(names))
     chosen = select(boots, images, names)
-    if bare := [test for test in bare_tests(images) if f"bare/{test.name}" in chosen]:
+    if bare := Boot("bare", bare_probes(images)).only(chosen).probes:
         with into.stage("rig: guests on plain hardware", SUITE):
-            _run_bare(into, bare, qemu)
-    wanted = [replace(b, probes=tuple(p for p in b.probes if f"{b.name}/{p.name}" in chosen)) for b in boots]
-    _run_boots(into, [boot for boot in wanted if boot.probes], images)
+            _run_bare(into, [probe.test for probe in bare], qemu)
+    _run_boots(into, [kept for boot in boots if (kept := boot.only(chosen)).probes], images)
 
 
 def _run_boots(into, boots, images):
@@ -71,15 +104,15 @@ def _run_boots(into, boots, images):
 
 def names_of(boots, images):
     """The full names of all that can be asked for."""
-    return [f"bare/{test.name}" for test in bare_tests(images)] + [f"{b.name}/{p.name}" for b in boots for p in b.probes]
+    return [name for boot in (Boot("bare", bare_probes(images)), *boots) for name in boot.names]
 
 
 def select(boots, images, names):
-    """The full names that `names` ask for: all when empty, else by full name, by machine or by test."""
+    """The full names that `names` ask for: all when empty, else by full name, or by machine, device or test in it."""
     known = names_of(boots, images)
     chosen = set()
     for name in names:
-        found = [full for full in known if name == full or full.startswith(f"{name}/") or full.endswith(f"/{name}")]
+        found = [full for full in known if f"/{name}/" in f"/{full}/"]
         if not found:
             words = {part for full in known for part in (full, *full.split("/"))}
             near = difflib.get_close_matches(name, sorted(words), 5, 0.4)
@@ -92,11 +125,12 @@ def select(boots, images, names):
 
 def plan(images, everything):
     """The boots of a run; `everything` adds the long ones."""
-    functional = tuple(_functional(test) for test in images.values() if test.functional)
+    functional = tuple(map(_functional, images_of_devices(images)))
     attempts = (_attempt("map-pirq", _refused), _attempt("enable-unprogrammed", _not_reached))
     # What pciback lets pass, Xen must stop; on devices that keep this setting and serve nothing else.
-    loosened = (_loosened("permissive", DEVICES[1].address), _loosened("interrupt-control", DEVICES[2].address))
-    few = tuple(p for p in functional if p.name in ("msi-deliver", "msi-rewrite", "msi-widths", "msi-bad-address"))
+    loosened = (_loosened("permissive", DEVICES["edu-2"].address), _loosened("interrupt-control", DEVICES["edu-3"].address))
+    subset = {f"{kind}/{test}" for kind, tests in _SUBSET.items() for test in tests}
+    few = tuple(kept for probe in functional if (kept := probe.only(subset)))
     boots = [
         Boot("amd-vi", (*functional, *attempts, *loosened)),
         Boot("debug", (*few, *attempts), variant=xen.DEBUG),
@@ -104,32 +138,61 @@ def plan(images, everything):
         Boot("off", (_missing("msi-deliver"), _attempt("map-pirq", _granted)), options="msitrap=off", trapped=False),
     ]
     if everything:
-        rest = tuple(p for p in functional if p not in few)
         boots += [
-            Boot("debug-rest", rest, variant=xen.DEBUG),
-            Boot("vt-d-rest", rest, iommu="vt-d"),
+            Boot("debug-whole", functional, variant=xen.DEBUG),
+            Boot("vt-d-whole", functional, iommu="vt-d"),
             Boot("stock-kernel", (*functional, *attempts), kernel="stock"),
+            Boot("alone", tuple(_functional(test) for test in images.values() if test.functional)),
             *(Boot(f"again-{n}", (*functional, *attempts)) for n in (1, 2)),
         ]
     return boots
 
 
-def bare_tests(images):
-    """The guests that plain hardware can pass."""
-    return [test for test in images.values() if test.functional and test.bare != "no"]
+def images_of_devices(images):
+    """The images that together run each test on each device: the batches, and the tests that are in none."""
+    batches = [test for test in images.values() if test.batch]
+    batched = {name for batch in batches for name in batch.tests}
+    return [*batches, *(test for test in images.values() if test.functional and test.name not in batched)]
+
+
+def bare_probes(images):
+    """The guests that plain hardware can pass, with the tests that hold there."""
+    probes = map(_functional, images_of_devices(images))
+    holds = {f"/{name}" for name, test in images.items() if test.bare != "no"}
+    kept = (probe.only([name for name in probe.names if name[name.index("/"):] in holds]) for probe in probes)
+    return tuple(filter(None, kept))
 
 
 def _run_bare(into, tests, qemu):
     for test in tests:
-        outcome = guests.run_bare(test, qemu)
-        word = {"SUCCESS": report.PASS, "SKIP": report.SKIP}.get(outcome.status, report.FAIL)
-        reason = "" if word == report.PASS else f"{outcome.status}: {outcome.reason}"
-        into.add(report.Case(SUITE, f"bare/{test.name}", word, outcome.seconds, reason, tuple(outcome.output.splitlines())))
+        outcome = guests.run_bare(test, qemu, test.tests)
+        _add_parts(into, f"bare/{_kind(test)}", outcome.parts, outcome)
+
+
+def _add_parts(into, place, parts, outcome):
+    """Records each test of an image at `place`, and that the image came to its end when there are several."""
+    for part in parts:
+        reason = "" if part.status == "SUCCESS" else f"{part.status}: {part.reason}"
+        if part.status in ("CRASH", "MISSING"):
+            reason += f" ({outcome.status}: {outcome.reason})"
+        seconds = outcome.seconds if len(parts) == 1 else 0.0
+        into.add(report.Case(SUITE, f"{place}/{part.name}", _WORDS.get(part.status, report.FAIL), seconds, reason, part.lines))
+    if len(parts) > 1:
+        ended = outcome.status in ("SUCCESS", "SKIP", "ERROR", "FAILURE")
+        _record(into, f"{place}/ran", [] if ended else [f"{outcome.status}: {outcome.reason}"], outcome.seconds)
+
+
+def _kind(test):
+    """The devices of an image in one word."""
+    return "-".join(test.devices)
 
 
 def _run_boot(into, boot, images):
     product = xen.build(boot.variant)["gz"]
     with Machine(product, name=boot.name, xen_options=boot.options, iommu=boot.iommu, kernel=boot.kernel) as machine:
+        # dom0's driver of a physical function takes interrupts of its own when it makes virtual ones.
+        for device in {device for probe in boot.probes for device in probe.guest(images).devices}:
+            machine.make_present(device)
         before = _interrupts(machine)
         boots, mark = machine.boots, machine.mark()
         for probe in boot.probes:
@@ -149,9 +212,9 @@ def _run_probe(into, boot, machine, probe, images):
     result = machine.run(probe.guest(images))
     name = f"{boot.name}/{probe.name}"
     into.retried(f"{SUITE}/{name}", result.retries)
-    if result.status == "SKIP":
-        into.add(report.Case(SUITE, name, report.SKIP, result.seconds, result.reason))
-        return
+    into.saw(result.layouts)
+    if probe.test:
+        _add_parts(into, f"{boot.name}/{_kind(probe.test)}", guests.parts(probe.test, result.console), result)
     for part, findings in probe.judge(boot, result).items():
         seconds = 0 if part else result.seconds
         _record(into, name + part, findings, seconds, tuple(_relevant(result, part)))
@@ -166,26 +229,42 @@ def _record(into, name, findings, seconds=0.0, output=()):
 def _relevant(result, part):
     """The lines that tell most of a failure: the device's registers for the view from outside, else the guest's words."""
     if part == "/outside":
-        return observe.order(result.config_writes)
+        return observe.order(result)
     return result.console or result.xen_log[-20:]
 
 
 def _functional(test):
-    return Probe(test.name, lambda images: guest_of(images[test.name]), lambda boot, result: _judge(boot, test, result))
+    """An image that judges from inside, alone or a batch, seen from outside as well."""
+    name = _kind(test) if test.batch else f"{_kind(test)}/{test.name}"
+    return Probe(name, lambda images: guest_of(_planned(test, images)), lambda boot, result: _judge(boot, test, result), test)
+
+
+def _planned(test, images):
+    """The test, with an image that runs no more than it names."""
+    whole = images[test.name]
+    if test.tests == whole.tests:
+        return whole
+    image = paths.OUT / "rig" / f"{test.name}.image"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.write_bytes(guests.planned(whole.image.read_bytes(), test.devices, test.tests))
+    return replace(test, image=image)
 
 
 def guest_of(test, **options):
-    """The guest that runs an image, with the device."""
-    settings = {"vcpus": test.vcpus, "devices": (DEVICE,), "timeout": test.seconds, **options}
-    return Guest(test.name, test.image, **settings)
+    """The guest that runs an image, with its devices."""
+    devices = tuple(address for kind in test.devices for address in DEVICES[kind].addresses)
+    return Guest(test.name, test.image, **{"vcpus": test.vcpus, "devices": devices, "timeout": test.seconds, **options})
 
 
 def _judge(boot, test, result):
-    outside = observe.faults(result.config_writes, boot.iommu, test.enables != "never")
+    outside = observe.faults(result, boot.iommu, test.enables != "never")
     if not any(w.phase == "run" for w in result.config_writes):
         outside.append("the trace shows no write of this guest's device at all")
-    learned = [] if any(_LEARNED in line for line in result.xen_log) else [f"Xen did not log '{_LEARNED}'"]
-    return {"": _word(result), "/outside": outside, "/learned": learned}
+    unlearned = [
+        f"Xen did not log '{_LEARNED}' of {device}" for device in result.layouts
+        if not any(_LEARNED in line and device in line for line in result.xen_log)
+    ]
+    return {"/outside": outside, "/learned": unlearned}
 
 
 def _word(result):
@@ -196,7 +275,7 @@ def _missing(name):
     """With msitrap off the 2017 bug must be back: the guest's own words, and no enable seen outside."""
     def judge(_boot, result):
         findings = [] if silent(result) else [f"the interrupts came, or the guest failed otherwise ({result.status}: {result.reason})"]
-        return {"": findings, "/outside": [f"MSI was switched on ({w.value:#x})" for w in observe.enables(result.config_writes)]}
+        return {"": findings, "/outside": [f"MSI was switched on ({w.value:#x})" for w in observe.enables(result)]}
 
     return Probe(name, lambda images: guest_of(images[name]), judge)
 
@@ -246,7 +325,7 @@ def _granted(_boot, result):
 def _not_reached(boot, result):
     if "wrote" not in words_of(result):
         return [f"the attempt was not made ({result.hook or result.reason})"]
-    return observe.faults(result.config_writes, boot.iommu, False)
+    return observe.faults(result, boot.iommu, False)
 
 
 def _interrupts(machine):

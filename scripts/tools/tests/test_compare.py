@@ -10,11 +10,13 @@ from pathlib import Path
 from unittest import mock
 
 from tools import compare, console, guests, paths
-from tools.rig import Result, Write
+from tools.rig import Layout, Result, Write
+from tools.rig.devices import Msi
 
 CAME = ["Test result: SUCCESS"]
 SILENT = ["Failure: first time: expected 10 of vector 0x51 on vCPU 0, saw nothing", "Test result: FAILURE"]
 ON, OFF = 0x81, 0x80
+LAYOUTS = {"00:04.0": Layout(Msi(0x40, True, False, 1), None)}
 
 
 def writes(*steps):
@@ -31,10 +33,11 @@ class FakeMachine:
     def run(self, guest):
         """The result of one guest."""
         reaches, unprogrammed = self.behaviour[guest.pciback]
+        seen = writes((0, 0x42, ON)) if unprogrammed else []
         if guest.stubdom_hook:
-            return Result("SUCCESS", "", config_writes=writes((0, 0x42, ON)) if unprogrammed else [], hook="wrote=0x0081")
+            return Result("SUCCESS", "", config_writes=seen, hook="wrote=0x0081", layouts=LAYOUTS)
         status = "SUCCESS" if reaches else "FAILURE"
-        return Result(status, "", console=CAME if reaches else SILENT, config_writes=writes((0, 0x42, ON)) if unprogrammed else [])
+        return Result(status, "", console=CAME if reaches else SILENT, config_writes=seen, layouts=LAYOUTS)
 
 
 class CompareTest(unittest.TestCase):
@@ -43,7 +46,7 @@ class CompareTest(unittest.TestCase):
         self.enterContext(mock.patch.object(paths, "REPORT", self.folder))
         self.printed = io.StringIO()
         self.enterContext(contextlib.redirect_stdout(self.printed))
-        image = guests.Test("x", Path("x"), "", "functional", 1, "yes", "sometimes", 60)
+        image = guests.Test("x", Path("x"), "", "functional", 1, "yes", "sometimes", 60, tests=("x",))
         self.images = {"msi-deliver": image, "idle": image}
 
     def measure(self, stock=None, msitrap=None):
