@@ -8,6 +8,7 @@ use crate::devices::Device;
 use crate::interrupts::{self, INTX};
 use crate::message::Message;
 use crate::msi::Msi;
+use crate::msix::Msix;
 use crate::{report, time};
 
 /// Long enough for an interrupt under emulation in emulation; waits end as soon as it is there.
@@ -69,6 +70,21 @@ pub fn reads_back(what: &str, msi: Msi, written: Message) {
             "{what}: expected to read back {written:x?}, saw {seen:x?}"
         ));
     }
+}
+
+/// An entry of the table reads back as the message that was written.
+pub fn entry_reads_back(what: &str, (msix, entry): (Msix, u32), written: Message) {
+    let seen = msix.message(entry);
+    if seen != written {
+        report::failure(format_args!(
+            "{what}: expected entry {entry} to read back {written:x?}, saw {seen:x?}"
+        ));
+    }
+}
+
+/// Lets what was raised in vain, and so may be pending, arrive or not: hardware loses it, Xen does not.
+pub fn after_pending() {
+    time::wait(SILENCE_MS);
 }
 
 /// An interrupt that a device can raise: the first it has, or one by number.
@@ -133,6 +149,23 @@ pub fn lets_through<'a>(what: &str, source: impl Into<Source<'a>>, action: impl 
     source.acknowledge();
     settle();
     arrived(what, 1..=1 + source.0.surplus(), at);
+}
+
+/// `action` lets one interrupt of each of the first `sources` sources through, each on its own vector from `first` on.
+pub fn lets_all_through(what: &str, device: &dyn Device, sources: u32, action: impl FnOnce(), first: u8) {
+    interrupts::forget();
+    action();
+    let vectors = || (0..sources).map(|n| first + n as u8);
+    time::until(ARRIVAL_MS, || vectors().all(|vector| interrupts::count(0, vector) != 0));
+    (0..sources).for_each(|n| device.acknowledge(n));
+    settle();
+    let once = 1..=1 + device.surplus();
+    let seen: u32 = vectors().map(|vector| interrupts::count(0, vector)).sum();
+    if !vectors().all(|vector| once.contains(&interrupts::count(0, vector))) || seen != interrupts::total() {
+        report::failure(format_args!(
+            "{what}: expected one of each of {sources} from {first:#x} on, saw {Seen}"
+        ));
+    }
 }
 
 /// Nothing arrives of what `action` does.

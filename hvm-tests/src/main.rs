@@ -10,6 +10,7 @@
 
 mod apic;
 mod boot;
+mod cases;
 mod check;
 mod console;
 mod devices;

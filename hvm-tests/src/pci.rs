@@ -189,7 +189,11 @@ impl Function {
         if low == 0 {
             return PLACED_ELSEWHERE[usize::from(index)].load(Relaxed);
         }
-        let high = if self.is_wide(index) { self.read::<u32>(BAR0 + 4 * index + 4) } else { 0 };
+        let high = if self.is_wide(index) {
+            self.read::<u32>(BAR0 + 4 * index + 4)
+        } else {
+            0
+        };
         (u64::from(high) << 32 | u64::from(low)) as usize
     }
 
@@ -222,12 +226,12 @@ fn memory(mask: u32) -> u32 {
 
 /// Every function on bus 0.
 pub fn functions() -> impl Iterator<Item = Function> {
-    (0..32).flat_map(|device| {
-        let several = Function::at(device, 0).read::<u8>(HEADER_TYPE) & MULTIFUNCTION != 0;
-        let absent = Function::at(device, 0).read::<u32>(ID) == ABSENT;
-        let last = if several && !absent { 8 } else { 1 };
-        (0..last).map(move |function| Function::at(device, function))
-    })
-    .filter(|function| function.id() != ABSENT)
+    (0..32)
+        .flat_map(|device| {
+            let several = Function::at(device, 0).read::<u8>(HEADER_TYPE) & MULTIFUNCTION != 0;
+            let absent = Function::at(device, 0).read::<u32>(ID) == ABSENT;
+            let last = if several && !absent { 8 } else { 1 };
+            (0..last).map(move |function| Function::at(device, function))
+        })
+        .filter(|function| function.id() != ABSENT)
 }
-

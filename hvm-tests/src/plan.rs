@@ -26,10 +26,10 @@ fn text() -> &'static str {
     // SAFETY: nothing writes it while the image runs.
     let text: &'static [u8; ROOM] = unsafe {
         ptr::read_volatile(&raw const PLAN.mark);
-        &*&raw const PLAN.text
+        &*ptr::addr_of!(PLAN.text)
     };
     let end = text.iter().position(|&byte| byte == 0).unwrap_or(ROOM);
-    str::from_utf8(&text[..end]).unwrap_or_default()
+    core::str::from_utf8(&text[..end]).unwrap_or_default()
 }
 
 /// The words of the line that starts with `word`.

@@ -32,7 +32,11 @@ pub fn index() -> usize {
 pub fn start() -> Option<[u8; COUNT]> {
     let first = apic::id();
     let runs = SECOND_RUNS.load(Ordering::Acquire);
-    let second = if runs { Some(SECOND_ID.load(Ordering::Relaxed)) } else { start_second() };
+    let second = if runs {
+        Some(SECOND_ID.load(Ordering::Relaxed))
+    } else {
+        start_second()
+    };
     if second.is_none() {
         report::error(format_args!("the second vCPU does not start"));
     }

@@ -33,7 +33,9 @@ const PLACES: [(usize, u32); 2] = [(0, 0xfa00_0000), (3, 0xfa10_0000)];
 
 /// Turns one virtual function on where there is only a physical one.
 pub fn enable() {
-    let Some(physical) = pci::functions().find(|function| function.id() == PHYSICAL) else { return };
+    let Some(physical) = pci::functions().find(|function| function.id() == PHYSICAL) else {
+        return;
+    };
     physical.place();
     igb::several_vectors(&Registers::of(physical, 0), true);
     BRIDGE.write(WINDOW_REGISTER, WINDOW as u32 | OPEN);

@@ -58,6 +58,7 @@ trait Driver: Device + Sized {
 
 macro_rules! drivers {
     ($($name:ident: $driver:ty),*) => {
+        #[expect(clippy::large_enum_variant, reason = "there are few, in a static")]
         enum Any {
             $($name($driver)),*
         }

@@ -112,7 +112,9 @@ impl Driver for Nvme {
         };
         // It refuses queues with a vector unless MSI-X is on; and meanwhile it shall not interrupt.
         msix.set(msix::ENABLE | msix::FUNCTION_MASK);
-        let ready = device.start().and_then(|()| (1..sources).try_for_each(|n| device.create(n)));
+        let ready = device
+            .start()
+            .and_then(|()| (1..sources).try_for_each(|n| device.create(n)));
         msix.set(0);
         ready.map(|()| device)
     }
@@ -149,7 +151,9 @@ impl Nvme {
         let status = queue.completed()?;
         queue.take(registers);
         if status != 0 {
-            report::error(format_args!("the controller refuses admin command {opcode:#x}: status {status:#x}"));
+            report::error(format_args!(
+                "the controller refuses admin command {opcode:#x}: status {status:#x}"
+            ));
         }
         (status == 0).then_some(())
     }

@@ -265,7 +265,8 @@ impl Device for Xhci {
     fn raise(&self, n: u32) {
         self.registers.write(self.interrupter(n) + MANAGEMENT, ENABLE | PENDING);
         self.transfers.push([REQUEST[0], REQUEST[1], 8, SETUP | IMMEDIATE]);
-        self.transfers.push([0, 0, n << 22, STATUS_STAGE | TO_HOST | ON_COMPLETION]);
+        self.transfers
+            .push([0, 0, n << 22, STATUS_STAGE | TO_HOST | ON_COMPLETION]);
         let slot = self.slot.load(Relaxed) as usize;
         self.registers.write(self.doorbells + 4 * slot, 1u32);
     }

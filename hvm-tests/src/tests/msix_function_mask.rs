@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! The function mask holds every message back; without it each that is pending arrives once.
+
+use crate::msix::{ENABLE, FUNCTION_MASK};
+use crate::{Device, Message, Msix, apic, check};
+
+const FIRST: u8 = 0x40;
+const ROUNDS: u32 = 3;
+/// Sources that take part.
+const MOST: u32 = 8;
+
+pub fn run(device: &dyn Device) {
+    let msix = Msix::of(device.function());
+    let sources = device.sources().min(MOST);
+    for n in 0..sources {
+        msix.program(n, Message::fixed(apic::id(), FIRST + n as u8));
+    }
+    msix.enable(true);
+    for _ in 0..ROUNDS {
+        for n in 0..sources {
+            check::delivers("not masked", (device, n), 1, (0, FIRST + n as u8));
+        }
+        msix.set(ENABLE | FUNCTION_MASK);
+        check::equal(format_args!("control's upper bits"), 3u16, msix.control() >> 14);
+        check::silent("function mask", || (0..sources).for_each(|n| device.raise(n)));
+        for n in 0..msix.size() {
+            check::equal(format_args!("pending bit {n}"), n < sources, msix.pending(n));
+        }
+        check::lets_all_through("function mask cleared", device, sources, || msix.enable(true), FIRST);
+        check::equal(format_args!("pending bits afterwards"), 0u64, msix.all_pending().count() as u64);
+    }
+    msix.enable(false);
+}
