@@ -121,7 +121,9 @@ def command(emulator, files, setup):
         "-kernel", setup["xen"], "-append", f"{XEN_OPTIONS} {XEN_IOMMU[setup['iommu']]} {setup['xen_options']}",
         "-initrd", ",".join(module.replace(",", ",,") for module in modules),
         *IOMMUS[setup["iommu"]],
+        # In the order of their addresses they are /dev/vda, vdb and vdc.
         *_disk("root", files.dom0_root, "1c.0"), *_disk("stubdom", files.stubdom, "1d.0"),
+        *(_disk("linux", files.linux, "1e.0") if files.linux else ()),
         *setup["channels"], "-msg", "timestamp=on", "-D", setup["trace"], "-d", "cpu_reset",
     ]
     for event in trace.EVENTS:

@@ -13,6 +13,8 @@ _RESULT = re.compile(rf"Test result: ({'|'.join(WORDS)})\b")
 _MIXED_STATE = re.compile(r"RIP:\s+e008:\[<ffff82d0[0-9a-f]{8}>\]")
 _GUEST_STATE = re.compile(r"\*\*\* Dumping Dom(\d+) vcpu#\d+ state: \*\*\*")
 _TRIPLE_FAULT = "Triple fault - invoking HVM shutdown"
+# What each Linux guest's kernel is told: its console is Xen's, a panic ends it.
+_LINUX = "earlyprintk=xen,keep loglevel=4 panic=-1"
 # The small kernel serves dom0 too, with a driver for its igb; in a stub domain it would take the guest's.
 _NO_IGB = "initcall_blacklist=igb_init_module"
 # Lines of a register dump in which RIP stands.
@@ -24,7 +26,8 @@ class Guest:
     """An HVM guest to run."""
 
     name: str
-    image: Path  # a 32-bit ELF started in place of a firmware
+    image: Path | None = None  # a 32-bit ELF started in place of a firmware; None for Linux
+    linux: str = ""  # for Linux, words of its kernel's command line: what rig/linux is to do
     vcpus: int = 1
     memory: int = 32  # MiB
     devices: tuple = ()  # host addresses, BUS:DEVICE.FUNCTION; each gets a slot of its own in the guest
@@ -91,20 +94,29 @@ def emulator_fault(lines):
 def config(guest, image, cpus):
     """The guest's configuration in xl's form."""
     lines = [
-        'type="hvm"', f'name="{guest.name}"', f'firmware_override="{image}"', f"vcpus={guest.vcpus}",
+        'type="hvm"', f'name="{guest.name}"', *_program(guest, image), f"vcpus={guest.vcpus}",
         f"memory={guest.memory}", 'vga="none"', "vnc=0", 'on_crash="preserve"', 'on_poweroff="preserve"',
         'on_reboot="preserve"', 'on_watchdog="preserve"', 'device_model_version="qemu-xen"', cpus,
     ]
     if guest.devices:
         lines.append(f"pci={[_passed(guest, device) for device in guest.devices]}")
     if guest.device_model == "stubdom":
+        ramdisk = "/stubdom/ramdisk" if guest.image else "/linux/stubdom-ramdisk"
         hook = f" rig.hook={guest.stubdom_hook} rig.device=0000:{guest.devices[0]}" if guest.stubdom_hook else ""
         lines += [
             "device_model_stubdomain_override=1", 'stubdomain_kernel="/stubdom/vmlinux"',
-            'stubdomain_ramdisk="/stubdom/ramdisk"', "stubdomain_memory=256",
+            f'stubdomain_ramdisk="{ramdisk}"', "stubdomain_memory=256",
             f'stubdomain_cmdline="console=hvc0 loglevel=5 xen_privcmd.unrestricted=1 {_NO_IGB}{hook}"',
         ]
     return "\n".join([*lines, guest.config]) + "\n"
+
+
+def _program(guest, image):
+    """What the guest starts. QEMU opens Linux' files where it runs: in the stub domain's ramdisk."""
+    if guest.image:
+        return [f'firmware_override="{image}"']
+    words = f"{_LINUX} {guest.linux}"
+    return ['kernel="/linux/bzImage"', 'ramdisk="/linux/ramdisk"', f'cmdline="{words}"']
 
 
 def _passed(guest, device):

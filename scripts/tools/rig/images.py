@@ -24,6 +24,8 @@ USELESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/i18n
 STUBDOM_PROGRAMS = (
     "usr/libexec/xen-qemu-system-i386", "usr/lib/xen-4.20/bin/vchan-socket-proxy", "usr/bin/xenstore",
 )
+# What QEMU puts before a firmware to start a kernel that it was given.
+DIRECT_BOOT = Path("usr/share/qemu/linuxboot_dma.bin")
 LIBRARY_FOLDERS = ("usr/lib/x86_64-linux-gnu", "usr/lib/xen-4.20/lib")
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 # Free room kept in dom0's root, MiB.
@@ -38,6 +40,7 @@ class Images:
     dom0_ramdisk: Path | None  # only the stock kernel needs one
     dom0_root: Path  # ext4
     stubdom: Path  # ext4 with the stub domain's kernel and ramdisk
+    linux: Path | None = None  # ext4 with the ramdisk of a stub domain that starts Linux in its guest
 
 
 def qemu(archive):
@@ -51,10 +54,12 @@ def stock_xen(archive):
     return cache.build("xen-debian", inputs, lambda to: _make_stock_xen(archive, to), "fetching Debian's Xen") / "xen.gz"
 
 
-def build(archive, kind):
-    """The images for one kind of kernel, 'small' or 'stock'."""
+def build(archive, kind, linux=False):
+    """The images for one kind of kernel, 'small' or 'stock'; `linux` adds that of a Linux guest."""
     kernel = kernels.small(archive) if kind == "small" else kernels.stock(archive)
-    return Images(kernel, _dom0_ramdisk(archive, kernel), _dom0_root(archive), _stubdom(archive, kernel))
+    stubdom = _stubdom(archive, kernel)
+    guest = _linux(archive, stubdom) if linux else None
+    return Images(kernel, _dom0_ramdisk(archive, kernel), _dom0_root(archive), stubdom / "stubdom.ext4", guest)
 
 
 def _tree(archive, name, packages):
@@ -123,9 +128,14 @@ def _make_dom0_ramdisk(tree, kernel, folder):
 def _put_loader(tree, modules, root):
     """Gives a ramdisk busybox, the loader as its first program, and modules in load order."""
     (root / "bin").mkdir(parents=True, exist_ok=True)
-    (root / "modules").mkdir()
     shutil.copy(tree / "usr/bin/busybox", root / "bin/busybox")
     shutil.copy(RIG / "loader", root / "init")
+    _put_modules(modules, root)
+
+
+def _put_modules(modules, root):
+    """Gives a ramdisk modules, unpacked and named in load order."""
+    (root / "modules").mkdir()
     for number, module in enumerate(modules):
         packed = module.read_bytes()
         name = re.sub(r"\.ko\.xz$", ".ko", module.name)
@@ -140,7 +150,7 @@ def _stubdom(archive, kernel):
     inputs = [tree.name, kernel.vmlinux.resolve(), *modules, RIG / "stubdom", RIG / "loader", Path(__file__)]
     return cache.build(
         "stubdom", inputs, lambda to: _make_stubdom(tree, kernel, to), "building the stub domain"
-    ) / "stubdom.ext4"
+    )
 
 
 def _make_stubdom(tree, kernel, folder):
@@ -150,9 +160,10 @@ def _make_stubdom(tree, kernel, folder):
     for applet in ("read", "write", "list"):
         (root / "usr/bin" / f"xenstore-{applet}").symlink_to("xenstore")
     (root / "usr/bin/vchan-socket-proxy").symlink_to("../lib/xen-4.20/bin/vchan-socket-proxy")
-    _compile_hook(root / "hook")
+    _compile(RIG / "stubdom/hook.rs", root / "hook")
     _put_init(tree, kernel, root)
-    _cpio(root, files / "ramdisk")
+    _cpio(root, folder / "ramdisk")
+    shutil.copy(folder / "ramdisk", files / "ramdisk")
     shutil.copy(kernel.vmlinux, files / "vmlinux")
     _ext4(files, folder / "stubdom.ext4")
     shutil.rmtree(root)
@@ -166,11 +177,43 @@ def _put_init(tree, kernel, root):
     shutil.copy(RIG / "stubdom/init", root / ("stubdom-init" if modules else "init"))
 
 
-def _compile_hook(target):
-    """The program of the stub domain's experiments, one static file."""
+def _linux(archive, stubdom):
+    """A stub domain's ramdisk with Debian's kernel and the Linux guest's own ramdisk in it, for QEMU to start."""
+    kernel = kernels.stock(archive)
+    tree = _tree(archive, "dom0", DOM0_PACKAGES)
+    inputs = [stubdom.name, kernel.bzimage, *kernels.STOCK_GUEST, RIG / "linux", Path(__file__)]
+    return cache.build(
+        "linux", inputs, lambda to: _make_linux(tree, kernel, stubdom, to), "building the Linux guest"
+    ) / "linux.ext4"
+
+
+def _make_linux(tree, kernel, stubdom, folder):
+    guest, inside, files = folder / "guest", folder / "inside/linux", folder / "files"
+    for made in (guest / "sbin", inside, files, inside.parent / DIRECT_BOOT.parent):
+        made.mkdir(parents=True)
+    shutil.copy(tree / DIRECT_BOOT, inside.parent / DIRECT_BOOT)
+    _put_modules(kernel.ramdisk(kernels.STOCK_GUEST), guest)
+    _compile(RIG / "linux/main.rs", guest / "init")
+    (guest / "sbin/reboot").symlink_to("../init")
+    shutil.copy(kernel.bzimage, inside / "bzImage")
+    _cpio(guest, inside / "ramdisk")
+    _cpio(inside.parent, folder / "more")
+    # A kernel takes one archive after another.
+    (files / "stubdom-ramdisk").write_bytes((stubdom / "ramdisk").read_bytes() + (folder / "more").read_bytes())
+    # libxl wants to see in dom0 what QEMU opens in the stub domain.
+    for name in ("bzImage", "ramdisk"):
+        (files / name).touch()
+    _ext4(files, folder / "linux.ext4")
+    for made in (guest, inside.parent, files):
+        shutil.rmtree(made)
+    (folder / "more").unlink()
+
+
+def _compile(source, target):
+    """A program of ours for a ramdisk, one static file."""
     console.run(
         ["rustc", "--edition=2021", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols", "-Ctarget-feature=+crt-static",
-         "-Dwarnings", "-o", target, RIG / "stubdom/hook.rs"], "stubdom",
+         "-Dwarnings", "-o", target, source], "images",
     )
 
 

@@ -24,6 +24,8 @@ STOCK_DOM0 = (
     "virtio_pci virtio_blk virtio_console crc32c_generic ext4"
     " xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-pciback"
 ).split()
+# The drivers of the Linux guest, for the devices passed to it.
+STOCK_GUEST = "nvme ahci sd_mod xhci_pci usb_storage e1000e igb igbvf".split()
 # It has no pci_endpoint_test: the hook pcifront-msi needs the small kernel.
 STOCK_STUBDOM = "xen-evtchn xen-gntalloc xen-gntdev xen-privcmd xenfs xen-pcifront".split()
 

@@ -35,17 +35,17 @@ _QEMU_ASSERTION = "iotlb_to_section: Assertion `section_index < d->map.sections_
 class Machine:
     """A context: entering boots Xen and dom0, leaving ends QEMU.
 
-    `xen` is a xen.gz. The attributes `console_log` and `trace_log` are paths, `version` is Xen's,
+    `xen` is a xen.gz; `linux` is needed for guests that run Linux. The attributes `console_log` and `trace_log` are paths, `version` is Xen's,
     `retries` the number of starts and guests repeated because of the emulator's own faults.
     """
 
-    def __init__(self, xen, *, name="machine", xen_options="", iommu="amd-vi", kernel="small", devices=kinds.DEVICES.values()):
+    def __init__(self, xen, *, name="machine", xen_options="", iommu="amd-vi", kernel="small", devices=kinds.DEVICES.values(), linux=False):
         if iommu not in emulator.IOMMUS:
             raise console.Failure(f"there is no IOMMU '{iommu}'", f"Say {' or '.join(emulator.IOMMUS)}.")
         self.name, self.devices = name, tuple(devices)
         archive = debian.Archive().ready()
         self.emulator = emulator.find(archive)
-        self.images = images.build(archive, kernel)
+        self.images = images.build(archive, kernel, linux)
         self.setup = {"xen": Path(xen), "xen_options": xen_options, "iommu": iommu, "devices": self.devices}
         folder = paths.OUT / "rig" / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -189,7 +189,7 @@ class Machine:
         channels = [
             *terminal, "-serial", "chardev:console",
             "-chardev", f"socket,id=rig,path={folder}/agent,server=on,wait=off",
-            "-device", "virtio-serial-pci,addr=1e.0", "-device", "virtserialport,chardev=rig,name=rig",
+            "-device", "virtio-serial-pci,addr=1b.0", "-device", "virtserialport,chardev=rig,name=rig",
             "-qmp", f"unix:{folder}/qmp,server=on,wait=off",
         ]
         setup = {
@@ -303,7 +303,8 @@ class _Run:
 
     def _live(self):
         agent, guest = self.machine.agent, self.guest
-        agent.ask("put", path=f"/tmp/{guest.name}.elf", data=_base64(guest.image))
+        if guest.image:
+            agent.ask("put", path=f"/tmp/{guest.name}.elf", data=_base64(guest.image))
         settings = guests.config(guest, f"/tmp/{guest.name}.elf", 'cpus="1"')
         agent.ask("put", path=f"/tmp/{guest.name}.cfg", data=_base64(settings))
         for device in guest.devices:
