@@ -30,7 +30,7 @@ class Report:
     """Collects results; a failure is shown at once, with its reason."""
 
     def __init__(self):
-        self.cases, self.stages, self.retries, self.layouts = [], {}, {}, {}
+        self.cases, self.stages, self.retries, self.devices = [], {}, {}, {}
 
     def add(self, case, quiet=False):
         """Takes a result; `quiet` leaves a passed one unshown."""
@@ -47,9 +47,9 @@ class Report:
         if count:
             self.retries[name] = self.retries.get(name, 0) + count
 
-    def saw(self, layouts):
-        """Takes what a run read of devices' capabilities: rig.Layout by host address."""
-        self.layouts.update(layouts)
+    def saw(self, device, offer):
+        """Takes what message interrupts a device offers, as one line for people."""
+        self.devices[device] = offer
 
     @contextmanager
     def stage(self, name, suite):
@@ -68,7 +68,7 @@ class Report:
 
     def finish(self):
         """Prints the summary and writes out/report/test.json and test.xml; returns the exit status."""
-        self._write_json()
+        write_json("test", self.content())
         self._write_junit()
         print()
         for name, seconds in self.stages.items():
@@ -88,17 +88,17 @@ class Report:
             found.setdefault(case.suite, []).append(case)
         return found
 
-    def _write_json(self):
-        content = {
+    def content(self):
+        """All results, as test.json holds them."""
+        return {
             "passed": self.count(PASS), "failed": self.count(FAIL), "skipped": self.count(SKIP),
-            "emulator_fault_retries": self.retries,
+            "emulator_fault_retries": self.retries, "devices": self.devices,
             "stages": [{"name": name, "seconds": round(seconds, 1)} for name, seconds in self.stages.items()],
             "suites": [
                 {"name": name, "cases": [{**asdict(case), "seconds": round(case.seconds, 3)} for case in cases]}
                 for name, cases in self._suites().items()
             ],
         }
-        write_json("test", content)
 
     def _write_junit(self):
         top = xml.Element("testsuites")

@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from . import console, report
+from . import console, report, table
 from .rig import room
 from .suites import host, object as objects, rig
 
@@ -17,17 +17,22 @@ Tests msitrap.
   scripts/test coverage      the module's own tests, and which lines of its core they reach
   scripts/test object        the object that Xen links, the series, what the option changes
   scripts/test rig [NAME...] boots of the emulated machine, or only the tests so named
+  scripts/test table         puts the last run's table of devices into README.md
 
 The last line counts; the status is 0 only when nothing failed. Results are in
 out/report/test.json and test.xml (JUnit), the object's in out/report/object.json,
-consoles and traces of the emulated machine in out/rig.
+consoles and traces of the emulated machine in out/rig. A run of all of the rig
+also makes the table of devices and drivers: out/devices.md.
 """
 
 
 def main(words):
     """Runs the command; returns its exit status."""
     options = _parse(words)
-    everything = options.part == "all"
+    if options.part == "table":
+        table.put()
+        return 0
+    everything, origin = options.part == "all", table.origin()
     if options.part in (None, "all", "rig"):
         room.check()
     into = report.Report()
@@ -39,15 +44,17 @@ def main(words):
         objects.run(into, everything)
     if options.part in (None, "all", "rig"):
         rig.run(into, options.names, everything)
+    if into.devices and not options.names:
+        table.write({**into.content(), **origin})
     return into.finish()
 
 
 def _parse(words):
     parser = argparse.ArgumentParser(
-        prog="scripts/test", usage="scripts/test [all | host | coverage | object | rig [NAME...]]",
+        prog="scripts/test", usage="scripts/test [all | host | coverage | object | rig [NAME...] | table]",
         description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="?", choices=("all", "host", "coverage", "object", "rig"), help=argparse.SUPPRESS)
+    parser.add_argument("part", nargs="?", choices=("all", "host", "coverage", "object", "rig", "table"), help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
     if options.names and options.part != "rig":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from .. import console, debian, guests, observe, paths, report, xen
+from .. import console, debian, guests, observe, paths, report, table, xen
 from ..rig import DEVICES, Guest, Machine, emulator, prepare
 
 SUITE = "rig"
@@ -171,14 +171,17 @@ def _run_bare(into, tests, qemu):
 
 def _add_parts(into, place, parts, outcome):
     """Records each test of an image at `place`, and that the image came to its end when there are several."""
+    several = len(parts) > 1
     for part in parts:
         reason = "" if part.status == "SUCCESS" else f"{part.status}: {part.reason}"
         if part.status in ("CRASH", "MISSING"):
             reason += f" ({outcome.status}: {outcome.reason})"
-        seconds = outcome.seconds if len(parts) == 1 else 0.0
-        into.add(report.Case(SUITE, f"{place}/{part.name}", _WORDS.get(part.status, report.FAIL), seconds, reason, part.lines))
-    if len(parts) > 1:
+        word, seconds = _WORDS.get(part.status, report.FAIL), 0.0 if several else outcome.seconds
+        into.add(report.Case(SUITE, f"{place}/{part.name}", word, seconds, reason, part.lines), quiet=several)
+    if several:
         ended = outcome.status in ("SUCCESS", "SKIP", "ERROR", "FAILURE")
+        passed = sum(part.status == "SUCCESS" for part in parts)
+        console.say(f"{place}: {passed} of {len(parts)} tests passed")
         _record(into, f"{place}/ran", [] if ended else [f"{outcome.status}: {outcome.reason}"], outcome.seconds)
 
 
@@ -212,8 +215,8 @@ def _run_probe(into, boot, machine, probe, images):
     result = machine.run(probe.guest(images))
     name = f"{boot.name}/{probe.name}"
     into.retried(f"{SUITE}/{name}", result.retries)
-    into.saw(result.layouts)
     if probe.test:
+        into.saw(_kind(probe.test), table.interrupts(result.layouts.values()))
         _add_parts(into, f"{boot.name}/{_kind(probe.test)}", guests.parts(probe.test, result.console), result)
     for part, findings in probe.judge(boot, result).items():
         seconds = 0 if part else result.seconds
@@ -260,6 +263,8 @@ def _judge(boot, test, result):
     outside = observe.faults(result, boot.iommu, test.enables != "never")
     if not any(w.phase == "run" for w in result.config_writes):
         outside.append("the trace shows no write of this guest's device at all")
+    if test.batch and any(name.startswith("msix-") for name in test.tests) and not result.table_writes:
+        outside.append("the trace shows no write to an MSI-X table")
     unlearned = [
         f"Xen did not log '{_LEARNED}' of {device}" for device in result.layouts
         if not any(_LEARNED in line and device in line for line in result.xen_log)

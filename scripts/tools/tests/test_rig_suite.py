@@ -115,6 +115,9 @@ class JudgeTest(unittest.TestCase):
     def test_an_empty_trace_proves_nothing(self):
         self.assertEqual(judged(BATCH, result(writes=())), ["/outside"])
 
+    def test_a_table_that_nobody_wrote_proves_nothing(self):
+        self.assertEqual(judged(guests.replace(BATCH, tests=("msix-deliver",)), result()), ["/outside"])
+
     def test_enable_that_must_never_be_seen(self):
         self.assertEqual(judged(NEVER, result()), ["/outside"])
 
