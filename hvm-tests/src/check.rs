@@ -14,7 +14,7 @@ use crate::{report, time};
 /// Long enough for an interrupt under emulation in emulation; waits end as soon as it is there.
 const ARRIVAL_MS: u64 = 3000;
 /// How long to look for interrupts that must not come.
-const SILENCE_MS: u64 = 150;
+const SILENCE_MS: u64 = 100;
 
 /// Everything that arrived since the counters were cleared.
 struct Seen;

@@ -42,11 +42,7 @@ fn restore(device: &dyn Device) {
     drain(device);
     let function = device.function();
     if let Some(msix) = Msix::find(function) {
-        msix.set(0);
-        for entry in 0..msix.size() {
-            msix.mask(entry, true);
-            msix.write_message(entry, Message::RESET);
-        }
+        msix.clear_table();
     }
     if let Some(msi) = Msi::find(function) {
         msi.enable(false);
@@ -88,14 +84,13 @@ fn drain_msix(msix: Msix, nowhere: Message) {
     if msix.all_pending().next().is_none() {
         return;
     }
+    msix.clear_table();
     msix.set(msix::ENABLE | msix::FUNCTION_MASK);
-    for entry in 0..msix.size() {
-        msix.mask(entry, true);
-    }
     for entry in msix.all_pending() {
         msix.program(entry, nowhere);
     }
     msix.set(msix::ENABLE);
     time::wait(REST_MS);
     msix.set(0);
+    msix.clear_table();
 }

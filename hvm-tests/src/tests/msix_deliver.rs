@@ -5,10 +5,12 @@ use crate::{Device, Message, Msix, apic, check};
 
 const FIRST: u8 = 0x40;
 const TIMES: u32 = 3;
+/// Sources that take part; msix-exhaust looks at more than there are interrupts for.
+const MOST: u32 = 16;
 
 pub fn run(device: &dyn Device) {
     let msix = Msix::of(device.function());
-    let sources = device.sources().min(msix.size());
+    let sources = device.sources().min(MOST);
     msix.enable(true);
     for n in 0..sources {
         msix.program(n, Message::fixed(apic::id(), FIRST + n as u8));
