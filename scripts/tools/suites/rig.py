@@ -14,7 +14,7 @@ DEVICE = DEVICES["edu"].address
 EPERM = 1
 # What a hypervisor says when something is wrong with it.
 _ALARM = re.compile(r"\bWARN|\bBUG\b|Assertion|Xen call trace|Xen WARN|Panic on CPU|lock.*(order|recursion)|UBSAN", re.I)
-_LEARNED = "learned as the guest's function"
+LEARNED = "learned as the guest's function"
 # The guest's own words when an expected interrupt of MSI did not come.
 NOTHING_CAME = re.compile(r"expected \d+ of vector 0x[0-9a-f]+ on vCPU \d+, saw")
 _WORDS = {"SUCCESS": report.PASS, "SKIP": report.SKIP}
@@ -182,7 +182,7 @@ def _add_parts(into, place, parts, outcome):
         ended = outcome.status in ("SUCCESS", "SKIP", "ERROR", "FAILURE")
         passed = sum(part.status == "SUCCESS" for part in parts)
         console.say(f"{place}: {passed} of {len(parts)} tests passed")
-        _record(into, f"{place}/ran", [] if ended else [f"{outcome.status}: {outcome.reason}"], outcome.seconds)
+        record(into, f"{place}/ran", [] if ended else [f"{outcome.status}: {outcome.reason}"], outcome.seconds)
 
 
 def _kind(test):
@@ -196,13 +196,13 @@ def _run_boot(into, boot, images):
         # dom0's driver of a physical function takes interrupts of its own when it makes virtual ones.
         for device in {device for probe in boot.probes for device in probe.guest(images).devices}:
             machine.make_present(device)
-        before = _interrupts(machine)
+        before = interrupts(machine)
         boots, mark = machine.boots, machine.mark()
         for probe in boot.probes:
             _run_probe(into, boot, machine, probe, images)
         if boot.trapped and machine.boots == boots:
-            _record(into, f"{boot.name}/leaves-no-interrupt", _left(before, _interrupts(machine)))
-        _record(into, f"{boot.name}/no-alarm-of-xen", alarms(machine.lines_after(0), machine.lines_after(mark)))
+            record(into, f"{boot.name}/leaves-no-interrupt", left(before, interrupts(machine)))
+        record(into, f"{boot.name}/no-alarm-of-xen", alarms(machine.lines_after(0), machine.lines_after(mark)))
 
 
 def alarms(everything, later):
@@ -220,13 +220,14 @@ def _run_probe(into, boot, machine, probe, images):
         _add_parts(into, f"{boot.name}/{_kind(probe.test)}", guests.parts(probe.test, result.console), result)
     for part, findings in probe.judge(boot, result).items():
         seconds = 0 if part else result.seconds
-        _record(into, name + part, findings, seconds, tuple(_relevant(result, part)))
+        record(into, name + part, findings, seconds, tuple(_relevant(result, part)))
 
 
-def _record(into, name, findings, seconds=0.0, output=()):
+def record(into, name, findings, seconds=0.0, output=(), suite=SUITE):
+    """Records a test that has these findings; none is a pass."""
     word = report.FAIL if findings else report.PASS
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    into.add(report.Case(SUITE, name, word, seconds, f"{findings[0]}{more}" if findings else "", output))
+    into.add(report.Case(suite, name, word, seconds, f"{findings[0]}{more}" if findings else "", output))
 
 
 def _relevant(result, part):
@@ -266,8 +267,8 @@ def _judge(boot, test, result):
     if test.batch and any(name.startswith("msix-") for name in test.tests) and not result.table_writes:
         outside.append("the trace shows no write to an MSI-X table")
     unlearned = [
-        f"Xen did not log '{_LEARNED}' of {device}" for device in result.layouts
-        if not any(_LEARNED in line and device in line for line in result.xen_log)
+        f"Xen did not log '{LEARNED}' of {device}" for device in result.layouts
+        if not any(LEARNED in line and device in line for line in result.xen_log)
     ]
     return {"/outside": outside, "/learned": unlearned}
 
@@ -333,10 +334,11 @@ def _not_reached(boot, result):
     return observe.faults(result, boot.iommu, False)
 
 
-def _interrupts(machine):
+def interrupts(machine):
     """Xen's own list of message interrupts, and of interrupts and whose they are, without what changes all the time."""
-    text = machine.monitor("debug-keys M") + "\n" + machine.monitor("debug-keys i")
-    return sorted({found for line in text.splitlines() if (found := interrupt(line))})
+    # Twice, because another line of Xen's can stand in the middle of one.
+    lines = [line for key in "MiMi" for line in machine.monitor(f"debug-keys {key}").splitlines()]
+    return sorted({found for line in lines if (found := interrupt(line))})
 
 
 def interrupt(line):
@@ -350,7 +352,8 @@ def interrupt(line):
     return None
 
 
-def _left(before, after):
+def left(before, after):
+    """What Xen lists after and did not before, as findings."""
     # dom0's own are always there.
     if not before or not after:
         return ["Xen did not list its interrupts"]

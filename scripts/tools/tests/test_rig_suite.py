@@ -162,9 +162,14 @@ class JudgeTest(unittest.TestCase):
         self.assertTrue(any(judge(BOOT, result("CRASH")).values()))
 
     def test_what_is_left_behind(self):
-        self.assertEqual(rig._left(["a"], ["a", "b"]), ["left behind: b"])
-        self.assertEqual(rig._left(["a", "b"], ["a"]), [])
-        self.assertTrue(rig._left([], []))
+        self.assertEqual(rig.left(["a"], ["a", "b"]), ["left behind: b"])
+        self.assertEqual(rig.left(["a", "b"], ["a"]), [])
+        self.assertTrue(rig.left([], []))
+
+    def test_a_line_that_another_breaks_is_read_again(self):
+        whole = "(XEN)    IRQ:  32 vec:71 PCI-MSI/-X      status=010 aff:{0}/{0} in-flight=0 d0:224(---)"
+        said = iter(("", whole.split("in-flight")[0] + "(XEN) other", "", whole))
+        self.assertEqual(rig.interrupts(mock.Mock(monitor=lambda _command: next(said))), ["IRQ 32 of d0"])
 
     def test_lists_of_two_moments_compare(self):
         lines = (
