@@ -25,6 +25,7 @@ static mut PLAN: Plan = Plan {
 fn text() -> &'static str {
     // SAFETY: nothing writes it while the image runs.
     let text: &'static [u8; ROOM] = unsafe {
+        // Nobody else reads the mark: without this it is not in the program.
         ptr::read_volatile(&raw const PLAN.mark);
         &*ptr::addr_of!(PLAN.text)
     };
