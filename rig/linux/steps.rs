@@ -89,12 +89,18 @@ fn detach_attach(kind: &str) -> Result<(), String> {
     stock_driver(kind)
 }
 
-/// Works until the guest ends.
+/// Sets the device to work until the guest ends, whatever comes next.
 fn load_forever(kind: &str) -> Result<(), String> {
     let device = Device::wait(kind)?;
     ready(kind, &device)?;
+    let kind = kind.to_string();
     say::line(&format!("Under load: {kind}"));
-    (0..).try_for_each(|round| work(kind, &device, Amount::Some(round)).map(drop))
+    thread::spawn(move || {
+        if let Some(Err(reason)) = (0..).map(|round| work(&kind, &device, Amount::Some(round))).find(Result::is_err) {
+            say::line(&format!("Failure: {kind} under load: {reason}"));
+        }
+    });
+    Ok(())
 }
 
 fn judge(before: &Interrupts, after: &Interrupts, requests: u64) -> Result<(), String> {

@@ -4,11 +4,15 @@
 from .. import debian
 from . import images
 from .devices import DEVICES, Device, Layout
-from .guest import Guest, Result
+from .guest import Break, Guest, Result
+from .life import Unexpected
 from .machine import Machine
 from .trace import TableWrite, Write
 
-__all__ = ["DEVICES", "Device", "Guest", "Layout", "Machine", "Result", "TableWrite", "Write", "prepare", "stock_xen"]
+__all__ = [
+    "Break", "DEVICES", "Device", "Guest", "Layout", "Machine", "Result", "TableWrite", "Unexpected", "Write", "prepare",
+    "stock_xen",
+]
 
 
 def stock_xen():
@@ -16,8 +20,8 @@ def stock_xen():
     return images.stock_xen(debian.Archive().ready())
 
 
-def prepare(kernel="small"):
-    """Builds all that a machine needs besides Xen; returns images.Images."""
+def prepare(kernel="small", linux=False):
+    """Builds all that a machine needs besides Xen, `linux` with a Linux guest; returns images.Images."""
     archive = debian.Archive().ready()
     images.qemu(archive)
-    return images.build(archive, kernel)
+    return images.build(archive, kernel, linux)

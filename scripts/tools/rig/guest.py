@@ -34,9 +34,19 @@ class Guest:
     device_model: str = "stubdom"  # or dom0: where QEMU runs
     pciback: str = "default"  # or permissive, interrupt-control
     stubdom_hook: str = ""  # a subcommand of rig/stubdom/hook.rs, run before the guest starts
+    restarts: bool = False  # a reboot makes a new domain of it
     paused: bool = False  # never let it run: only the hook's doings count
     timeout: float = 60  # seconds from its start to its last line
     config: str = ""  # further lines of xl's configuration
+
+
+@dataclass
+class Break:
+    """A time in which devices were not the guest's: detached, or while it restarted. Seconds of the host's clock."""
+
+    devices: tuple
+    begin: float
+    end: float | None = None  # None: they never came back
 
 
 @dataclass
@@ -49,6 +59,7 @@ class Result:
     config_writes: list = field(default_factory=list)  # trace.Write, from assignment to just before the end
     table_writes: list = field(default_factory=list)  # trace.TableWrite, likewise
     layouts: dict = field(default_factory=dict)  # devices.Layout of each of its devices, by host address
+    breaks: list = field(default_factory=list)  # Break, in the order they happened
     hook: str = ""  # what the stub domain's hook printed
     dom0_log: list = field(default_factory=list)  # what dom0's kernel (pciback) said to the hook's attempt
     interrupts: str = ""  # Xen's debug keys i and M, taken after the hook
@@ -96,7 +107,8 @@ def config(guest, image, cpus):
     lines = [
         'type="hvm"', f'name="{guest.name}"', *_program(guest, image), f"vcpus={guest.vcpus}",
         f"memory={guest.memory}", 'vga="none"', "vnc=0", 'on_crash="preserve"', 'on_poweroff="preserve"',
-        'on_reboot="preserve"', 'on_watchdog="preserve"', 'device_model_version="qemu-xen"', cpus,
+        f'on_reboot="{"restart" if guest.restarts else "preserve"}"', 'on_watchdog="preserve"',
+        'device_model_version="qemu-xen"', cpus,
     ]
     if guest.devices:
         lines.append(f"pci={[_passed(guest, device) for device in guest.devices]}")

@@ -13,16 +13,11 @@ import time
 from pathlib import Path
 
 from .. import console, debian, paths
-from . import channel, devices as kinds, doorbell, emulator, guest as guests, images, trace
+from . import channel, devices as kinds, doorbell, emulator, guest as guests, images, life, trace
 
 BOOT_SECONDS = 120
-# A stub domain and its device, with the rest of the host busy.
-CREATE_SECONDS = 150
-DESTROY_SECONDS = 60
-HOOK_SECONDS = 60
 # How often a guest is run again after the emulator's own fault, which ends about one run in eighty.
 RETRIES = 3
-PCIBACK = "/sys/bus/pci/drivers/pciback"
 # Seconds until the last line of QEMU's trace has come through the sieve.
 _SIEVED = 0.2
 _PR_SET_PDEATHSIG = 1
@@ -35,11 +30,15 @@ _QEMU_ASSERTION = "iotlb_to_section: Assertion `section_index < d->map.sections_
 class Machine:
     """A context: entering boots Xen and dom0, leaving ends QEMU.
 
-    `xen` is a xen.gz; `linux` is needed for guests that run Linux. The attributes `console_log` and `trace_log` are paths, `version` is Xen's,
+    `xen` is a xen.gz; `linux` is needed for guests that run Linux. The attributes `console_log` and `trace_log` are
+    paths, `layouts` the devices.Layout of each device by host address, `version` is Xen's,
     `retries` the number of starts and guests repeated because of the emulator's own faults.
     """
 
-    def __init__(self, xen, *, name="machine", xen_options="", iommu="amd-vi", kernel="small", devices=kinds.DEVICES.values(), linux=False):
+    def __init__(
+        self, xen, *, name="machine", xen_options="", iommu="amd-vi", kernel="small", devices=kinds.DEVICES.values(),
+        linux=False,
+    ):
         if iommu not in emulator.IOMMUS:
             raise console.Failure(f"there is no IOMMU '{iommu}'", f"Say {' or '.join(emulator.IOMMUS)}.")
         self.name, self.devices = name, tuple(devices)
@@ -115,13 +114,16 @@ class Machine:
         """True while QEMU runs."""
         return self.process is not None and self.process.poll() is None
 
-    def run(self, guest):
-        """Runs a guest to its end; only the emulator's own fault makes it run again, and is counted."""
+    def run(self, guest, script=None):
+        """Runs a guest to its end; only the emulator's own fault makes it run again, and is counted.
+
+        `script`, given the life.Life, does things to the guest while it runs; without one its own result is awaited.
+        """
         before = self.retries
         while True:
             if not self.running():
                 self.boot()
-            result = _Run(self, guest).result()
+            result = life.Life(self, guest, script).result()
             result.retries = self.retries - before
             faulty = guests.emulator_fault(result.xen_log) or (not self.running() and self.qemu_asserted())
             if not faulty or result.retries >= RETRIES:
@@ -266,145 +268,3 @@ def _only_machine():
         console.say("waiting for another emulated machine to end")
         fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
-
-
-class _Run:
-    """One life of one guest."""
-
-    def __init__(self, machine, guest):
-        self.machine, self.guest = machine, guest
-        self.console_mark = machine.mark()
-        self.trace_mark = machine.trace_log.stat().st_size
-        self.begin, self.unpaused, self.end = time.time(), None, None
-        self.domain = None
-        self.outcome = guests.Result("CRASH", "")
-
-    def result(self):
-        """Runs the guest and removes it."""
-        try:
-            self._live()
-        except channel.Down as down:
-            self._died(down)
-        outcome = self.outcome
-        outcome.seconds = time.time() - self.begin
-        outcome.xen_log = self.machine.lines_after(self.console_mark)
-        outcome.console = guests.printed_by(outcome.xen_log, self.domain)
-        self._read_trace()
-        return outcome
-
-    def _died(self, down):
-        """The whole machine is gone, or does not answer: it is ended, so that the next guest gets a new one."""
-        self.machine.settled(self.console_mark)
-        lines = self.machine.lines_after(self.console_mark)
-        panic = [line for line in lines if "Panic on CPU" in line or "BUG at" in line or "Assertion" in line]
-        status = "still running" if self.machine.running() else f"status {self.machine.process.returncode}"
-        self._failed(f"the machine went down ({down}; QEMU: {status})" + (f": {panic[-1]}" if panic else ""))
-        self.machine.stop()
-
-    def _live(self):
-        agent, guest = self.machine.agent, self.guest
-        if guest.image:
-            agent.ask("put", path=f"/tmp/{guest.name}.elf", data=_base64(guest.image))
-        settings = guests.config(guest, f"/tmp/{guest.name}.elf", 'cpus="1"')
-        agent.ask("put", path=f"/tmp/{guest.name}.cfg", data=_base64(settings))
-        for device in guest.devices:
-            self.machine.make_present(device)
-            self._set_pciback(device)
-        status, output = agent.run(f"xl create -e -p /tmp/{guest.name}.cfg", CREATE_SECONDS)
-        self.domain = agent.ask("find", name=guest.name)
-        try:
-            if status != 0 or self.domain is None:
-                self._failed(f"xl could not create it: {_complaint(output)}")
-                return
-            if guest.stubdom_hook and not self._run_hook():
-                return
-            self._let_run()
-        finally:
-            self.end = time.time()
-            self.outcome.device_model_log = agent.ask("get", path=f"/var/log/xen/qemu-dm-{guest.name}.log")
-            if self.domain is not None:
-                agent.run(f"xl destroy {guest.name}", DESTROY_SECONDS)
-            for device in guest.devices:
-                agent.ask("quiet", device=device)
-
-    def _set_pciback(self, device):
-        """Sets pciback's mode for a device; `permissive` is libxl's to set, from the configuration."""
-        if self.guest.pciback == "interrupt-control":
-            command = f"echo 0000:{device} > {PCIBACK}/allow_interrupt_control"
-            status, output = self.machine.agent.run(command)
-            if status != 0:
-                raise console.Failure(f"pciback does not take allow_interrupt_control: {output.strip()}")
-
-    def _failed(self, reason):
-        self.outcome.status, self.outcome.reason = "CRASH", reason
-
-    def _run_hook(self):
-        """Lets the stub domain's hook run and waits for what it says."""
-        agent = self.machine.agent
-        stubdom = agent.ask("find", name=f"{self.guest.name}-dm")
-        agent.run("dmesg -c")
-        agent.ask("write", path=f"/local/domain/{stubdom}/data/hook-go", text="1")
-        limit = time.monotonic() + HOOK_SECONDS
-        while time.monotonic() < limit:
-            if said := agent.ask("read", path=f"/local/domain/{stubdom}/data/hook"):
-                self.outcome.hook = said.strip()
-                self.outcome.dom0_log = agent.run("dmesg -c")[1].splitlines()
-                self.outcome.interrupts = self.machine.monitor("debug-keys i") + self.machine.monitor("debug-keys M")
-                return True
-            time.sleep(0.2)
-        self._failed(f"the stub domain's '{self.guest.stubdom_hook}' said nothing in {HOOK_SECONDS}s")
-        return False
-
-    def _let_run(self):
-        if self.guest.paused:
-            self.outcome.status = "SUCCESS"
-            return
-        self.unpaused = time.time()
-        self.machine.agent.ask("unpause", domain=self.domain)
-        limit = time.monotonic() + self.guest.timeout
-        while time.monotonic() < limit:
-            time.sleep(0.1)
-            if self._ended():
-                return
-        self.outcome.status, self.outcome.reason = "TIMEOUT", f"no result in {self.guest.timeout:.0f}s"
-
-    def _ended(self):
-        """True when the guest said its last line, or can say no more; sets the outcome."""
-        # Asked before the console is read: a domain that is gone has said all it will.
-        state = self.machine.agent.ask("state", domain=self.domain)
-        printed = guests.printed_by(self.machine.lines_after(self.console_mark), self.domain)
-        if word := guests.result_word(printed):
-            self.outcome.status, self.outcome.reason = word, guests.reason_of(printed, word)
-            return True
-        if state != "running":
-            self.machine.settled(self.console_mark, 0.2)
-            self._failed(f"the guest ended without a result ({state})")
-            return True
-        return False
-
-    def _read_trace(self):
-        """What the guest's devices got between assignment and the end."""
-        text, outcome = self.machine.trace_after(self.trace_mark), self.outcome
-        outcome.layouts = {device: self.machine.layouts[device] for device in self.guest.devices}
-        outcome.config_writes = [trace.Write(*w, self._phase(w)) for w in trace.parse(text, self.machine.cpus) if self._concerns(w)]
-        found = trace.parse_tables(text, outcome.layouts)
-        outcome.table_writes = [trace.TableWrite(*w, self._phase(w)) for w in found if self._concerns(w)]
-
-    def _concerns(self, write):
-        time_of, device = write[:2]
-        return device in self.guest.devices and self.begin <= time_of <= (self.end or time.time())
-
-    def _phase(self, write):
-        return "run" if self.unpaused and write[0] >= self.unpaused else "assign"
-
-
-def _complaint(output):
-    """The first error of xl, in one line."""
-    # Devices without a reset of their own are no fault.
-    lines = [line.strip() for line in output.splitlines() if line.strip() and "support reset from sysfs" not in line]
-    return next((line for line in lines if "rror" in line), lines[-1] if lines else "it said nothing")
-
-
-def _base64(content):
-    data = content.encode() if isinstance(content, str) else Path(content).read_bytes()
-    return base64.b64encode(data).decode()

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One guest of the emulated machine from its creation to its removal, and what is seen of it."""
+
+import base64
+import time
+from pathlib import Path
+
+from .. import console
+from . import channel, guest as guests, trace
+
+# A stub domain and its device, with the rest of the host busy.
+CREATE_SECONDS = 150
+DESTROY_SECONDS = 60
+HOOK_SECONDS = 60
+PCIBACK = "/sys/bus/pci/drivers/pciback"
+
+
+class Unexpected(Exception):
+    """What a script waited for did not come, or what it did failed: the guest's test failed."""
+
+
+class Life:
+    """A guest from its creation to its removal; what a script may do to it meanwhile is public."""
+
+    def __init__(self, machine, guest, script=None):
+        self.machine, self.guest, self.script = machine, guest, script
+        self.console_mark = machine.mark()
+        self.trace_mark = machine.trace_log.stat().st_size
+        self.begin, self.unpaused, self.end = time.time(), None, None
+        self.domain = None
+        self.earlier, self.breaks = [], []
+        self.outcome = guests.Result("CRASH", "")
+
+    def result(self):
+        """Runs the guest and removes it."""
+        try:
+            self._live()
+        except channel.Down as down:
+            self._died(down)
+        outcome = self.outcome
+        outcome.seconds = time.time() - self.begin
+        outcome.xen_log = self.machine.lines_after(self.console_mark)
+        outcome.console = [*self.earlier, *self._printed()]
+        outcome.breaks = self.breaks
+        self._read_trace()
+        return outcome
+
+    def _died(self, down):
+        """The whole machine is gone, or does not answer: it is ended, so that the next guest gets a new one."""
+        self.machine.settled(self.console_mark)
+        lines = self.machine.lines_after(self.console_mark)
+        panic = [line for line in lines if "Panic on CPU" in line or "BUG at" in line or "Assertion" in line]
+        status = "still running" if self.machine.running() else f"status {self.machine.process.returncode}"
+        self._failed(f"the machine went down ({down}; QEMU: {status})" + (f": {panic[-1]}" if panic else ""))
+        self.machine.stop()
+
+    def _live(self):
+        agent, guest = self.machine.agent, self.guest
+        if guest.image:
+            agent.ask("put", path=f"/tmp/{guest.name}.elf", data=_base64(guest.image))
+        settings = guests.config(guest, f"/tmp/{guest.name}.elf", 'cpus="1"')
+        agent.ask("put", path=f"/tmp/{guest.name}.cfg", data=_base64(settings))
+        for device in guest.devices:
+            self.machine.make_present(device)
+            self._set_pciback(device)
+        # One that restarts needs xl's own monitor.
+        alone = "" if guest.restarts else "-e "
+        status, output = agent.run(f"xl create {alone}-p /tmp/{guest.name}.cfg", CREATE_SECONDS)
+        self.domain = agent.ask("find", name=guest.name)
+        try:
+            if status != 0 or self.domain is None:
+                self._failed(f"xl could not create it: {_complaint(output)}")
+                return
+            if guest.stubdom_hook and not self._run_hook():
+                return
+            self._let_run()
+        finally:
+            self.end = time.time()
+            self.outcome.device_model_log = agent.ask("get", path=f"/var/log/xen/qemu-dm-{guest.name}.log")
+            if self.domain is not None:
+                agent.run(f"xl destroy {guest.name}", DESTROY_SECONDS)
+            for device in guest.devices:
+                agent.ask("quiet", device=device)
+
+    def _set_pciback(self, device):
+        """Sets pciback's mode for a device; `permissive` is libxl's to set, from the configuration."""
+        if self.guest.pciback == "interrupt-control":
+            command = f"echo 0000:{device} > {PCIBACK}/allow_interrupt_control"
+            status, output = self.machine.agent.run(command)
+            if status != 0:
+                raise console.Failure(f"pciback does not take allow_interrupt_control: {output.strip()}")
+
+    def _failed(self, reason):
+        self.outcome.status, self.outcome.reason = "CRASH", reason
+
+    def _run_hook(self):
+        """Lets the stub domain's hook run and waits for what it says."""
+        agent = self.machine.agent
+        stubdom = agent.ask("find", name=f"{self.guest.name}-dm")
+        agent.run("dmesg -c")
+        agent.ask("write", path=f"/local/domain/{stubdom}/data/hook-go", text="1")
+        limit = time.monotonic() + HOOK_SECONDS
+        while time.monotonic() < limit:
+            if said := agent.ask("read", path=f"/local/domain/{stubdom}/data/hook"):
+                self.outcome.hook = said.strip()
+                self.outcome.dom0_log = agent.run("dmesg -c")[1].splitlines()
+                self.outcome.interrupts = self.machine.monitor("debug-keys i") + self.machine.monitor("debug-keys M")
+                return True
+            time.sleep(0.2)
+        self._failed(f"the stub domain's '{self.guest.stubdom_hook}' said nothing in {HOOK_SECONDS}s")
+        return False
+
+    def _let_run(self):
+        if self.guest.paused:
+            self.outcome.status = "SUCCESS"
+            return
+        self.unpaused = time.time()
+        self.machine.agent.ask("unpause", domain=self.domain)
+        if not self.script:
+            self.await_result()
+            return
+        try:
+            self.script(self)
+        except Unexpected as unexpected:
+            if not self.outcome.reason:
+                self.outcome.status, self.outcome.reason = "FAILURE", str(unexpected)
+        else:
+            self.outcome.status = "SUCCESS"
+
+    def await_result(self):
+        """Waits for the guest's last line, which becomes the outcome."""
+        limit = time.monotonic() + self.guest.timeout
+        while time.monotonic() < limit:
+            time.sleep(0.1)
+            if self._ended():
+                return
+        self.outcome.status, self.outcome.reason = "TIMEOUT", f"no result in {self.guest.timeout:.0f}s"
+
+    def await_line(self, beginning):
+        """Waits until the guest has printed a line that begins so, and returns it; a guest that ends never will."""
+        limit = time.monotonic() + self.guest.timeout
+        while time.monotonic() < limit:
+            time.sleep(0.2)
+            state = self.machine.agent.ask("state", domain=self.domain)
+            if found := next((line.strip() for line in self._printed() if line.startswith(beginning)), None):
+                return found
+            if state != "running":
+                self._failed(f"the guest ended ({state}) before it said '{beginning}'")
+                raise Unexpected(self.outcome.reason)
+        raise Unexpected(f"the guest did not say '{beginning}' in {self.guest.timeout:.0f}s; its last line: {self._last()}")
+
+    def detach(self, device):
+        """Takes a device from the running guest (xl pci-detach)."""
+        self.breaks.append(guests.Break((device,), time.time()))
+        self._xl(f"pci-detach {self.guest.name} {device}")
+
+    def attach(self, device):
+        """Gives a device to the running guest (xl pci-attach)."""
+        self.breaks[-1].end = time.time()
+        self._xl(f"pci-attach {self.guest.name} {device}")
+
+    def reboot(self):
+        """Lets the toolstack restart the guest, and waits until it is a domain again."""
+        self.earlier += self._printed()
+        self.breaks.append(guests.Break(self.guest.devices, time.time()))
+        before = self.domain
+        self._xl(f"reboot {self.guest.name}")
+        limit = time.monotonic() + CREATE_SECONDS
+        while (found := self.machine.agent.ask("find", name=self.guest.name)) in (None, before):
+            if time.monotonic() > limit:
+                raise Unexpected(f"the guest did not restart in {CREATE_SECONDS}s")
+            time.sleep(0.1)
+        self.breaks[-1].end = time.time()
+        self.domain = found
+
+    def _xl(self, command):
+        status, output = self.machine.agent.run(f"xl {command}", CREATE_SECONDS)
+        if status != 0:
+            raise Unexpected(f"'xl {command}' failed: {_complaint(output)}")
+
+    def _printed(self):
+        """What the guest printed, since it last started."""
+        return guests.printed_by(self.machine.lines_after(self.console_mark), self.domain)
+
+    def _last(self):
+        return (self._printed() or ["none"])[-1]
+
+    def _ended(self):
+        """True when the guest said its last line, or can say no more; sets the outcome."""
+        # Asked before the console is read: a domain that is gone has said all it will.
+        state = self.machine.agent.ask("state", domain=self.domain)
+        printed = self._printed()
+        if word := guests.result_word(printed):
+            self.outcome.status, self.outcome.reason = word, guests.reason_of(printed, word)
+            return True
+        if state != "running":
+            self.machine.settled(self.console_mark, 0.2)
+            self._failed(f"the guest ended without a result ({state})")
+            return True
+        return False
+
+    def _read_trace(self):
+        """What the guest's devices got between assignment and the end."""
+        text, outcome = self.machine.trace_after(self.trace_mark), self.outcome
+        outcome.layouts = {device: self.machine.layouts[device] for device in self.guest.devices}
+        outcome.config_writes = self._made(trace.Write, trace.parse(text, self.machine.cpus))
+        outcome.table_writes = self._made(trace.TableWrite, trace.parse_tables(text, outcome.layouts))
+
+    def _made(self, kind, found):
+        return [kind(*write, self._phase(write)) for write in found if self._concerns(write)]
+
+    def _concerns(self, write):
+        time_of, device = write[:2]
+        return device in self.guest.devices and self.begin <= time_of <= (self.end or time.time())
+
+    def _phase(self, write):
+        return "run" if self.unpaused and write[0] >= self.unpaused else "assign"
+
+
+def _complaint(output):
+    """The first error of xl, in one line."""
+    # Devices without a reset of their own are no fault.
+    lines = [line.strip() for line in output.splitlines() if line.strip() and "support reset from sysfs" not in line]
+    return next((line for line in lines if "rror" in line), lines[-1] if lines else "it said nothing")
+
+
+def _base64(content):
+    data = content.encode() if isinstance(content, str) else Path(content).read_bytes()
+    return base64.b64encode(data).decode()
