@@ -19,10 +19,11 @@ RECIPE = 1
 BUILDER = {"KBUILD_BUILD_TIMESTAMP": "@0", "KBUILD_BUILD_USER": "msitrap", "KBUILD_BUILD_HOST": "msitrap"}
 # Large parts of the source that no x86 build without graphics reads.
 LEFT_OUT = ("*/drivers/gpu/drm/amd/include", "*/arch/*/boot/dts", "*/Documentation/*/*", "*/tools/testing")
-# What the stock kernel must load, in this order, before it can serve.
+# What the stock kernel must load, in this order, before it can serve; igb makes virtual functions, and leaves to
+# xen-pciback what is to be passed through.
 STOCK_DOM0 = (
     "virtio_pci virtio_blk virtio_console crc32c_generic ext4"
-    " xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-pciback"
+    " xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-pciback igb"
 ).split()
 # The drivers of the Linux guest, for the devices passed to it.
 STOCK_GUEST = "nvme ahci sd_mod xhci_pci usb_storage e1000e igb igbvf".split()

@@ -14,7 +14,7 @@ from ..rig import DEVICES, Guest, Machine, Unexpected, devices, prepare
 from . import rig
 
 SUITE = "drivers"
-KINDS = ("nvme", "e1000e", "igbvf", "xhci", "ahci")
+KINDS = ("nvme", "e1000e", "igb", "igbvf", "xhci", "ahci")
 # Seconds a device works before something is done to it.
 _LOAD = 2
 _SECONDS = 240
@@ -126,7 +126,7 @@ def _run_boot(into, boot):
 def guest_of(scenario):
     """The guest of a scenario."""
     steps = ",".join(f"{kind}/{step}" for kind in KINDS for step in scenario.inside)
-    cards = [kind for kind in KINDS if kind in ("e1000e", "igbvf")]
+    cards = [kind for kind in KINDS if kind in ("e1000e", "igb", "igbvf")]
     echo = ",".join(f"{kind}:{devices.echo(DEVICES[kind].physical or DEVICES[kind].address)}" for kind in cards)
     return Guest(
         f"linux-{scenario.name}", linux=f"rig.steps={steps} rig.echo={echo}", vcpus=scenario.vcpus, memory=512,
