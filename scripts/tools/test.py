@@ -6,7 +6,7 @@ import sys
 
 from . import console, report, table
 from .rig import room
-from .suites import host, object as objects, rig
+from .suites import drivers, host, object as objects, rig
 
 _TEXT = """\
 Tests msitrap.
@@ -16,7 +16,10 @@ Tests msitrap.
   scripts/test host          form, lints, unit and property tests: needs no Xen
   scripts/test coverage      the module's own tests, and which lines of its core they reach
   scripts/test object        the object that Xen links, the series, what the option changes
-  scripts/test rig [NAME...] boots of the emulated machine, or only the tests so named
+  scripts/test rig           the emulated machine: guests that test, and Linux with its drivers
+  scripts/test rig NAME...   only the guests so named
+  scripts/test drivers [NAME...]
+                             only Linux, or only these of its machines and scenarios
   scripts/test table         puts the last run's table of devices into README.md
 
 The last line counts; the status is 0 only when nothing failed. Results are in
@@ -33,7 +36,7 @@ def main(words):
         table.put()
         return 0
     everything, origin = options.part == "all", table.origin()
-    if options.part in (None, "all", "rig"):
+    if options.part in (None, "all", "rig", "drivers"):
         room.check()
     into = report.Report()
     if options.part in (None, "all", "host"):
@@ -44,21 +47,23 @@ def main(words):
         objects.run(into, everything)
     if options.part in (None, "all", "rig"):
         rig.run(into, options.names, everything)
-    if into.devices and not options.names:
+    if options.part in (None, "all", "drivers") or (options.part == "rig" and not options.names):
+        drivers.run(into, options.names, everything)
+    if options.part in (None, "all", "rig") and not options.names and into.devices:
         table.write({**into.content(), **origin})
     return into.finish()
 
 
 def _parse(words):
     parser = argparse.ArgumentParser(
-        prog="scripts/test", usage="scripts/test [all | host | coverage | object | rig [NAME...] | table]",
+        prog="scripts/test", usage="scripts/test [all | host | coverage | object | rig [NAME...] | drivers [NAME...] | table]",
         description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="?", choices=("all", "host", "coverage", "object", "rig", "table"), help=argparse.SUPPRESS)
+    parser.add_argument("part", nargs="?", choices=("all", "host", "coverage", "object", "rig", "drivers", "table"), help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
-    if options.names and options.part != "rig":
-        parser.error("names go with 'rig'")
+    if options.names and options.part not in ("rig", "drivers"):
+        parser.error("names go with 'rig' and 'drivers'")
     return options
 
 
