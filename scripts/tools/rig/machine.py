@@ -47,8 +47,6 @@ class Machine:
         self.images = images.build(archive, kernel, linux)
         self.setup = {"xen": Path(xen), "xen_options": xen_options, "iommu": iommu, "devices": self.devices}
         folder = paths.OUT / "rig" / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         self.console_log, self.trace_log, self.qemu_log = (folder / f"{part}.log" for part in ("console", "trace", "qemu"))
         self.boots, self.retries, self.version = 0, 0, None
         self.process = self.agent = self.qmp = self.private = self.lock = self.sieve = self.doorbell = None
@@ -56,12 +54,18 @@ class Machine:
 
     def __enter__(self):
         self.lock = _only_machine()
+        self._clear_logs()
         self.boot()
         return self
 
     def __exit__(self, *_error):
         self.stop()
         self.lock.close()
+
+    def _clear_logs(self):
+        """Not before the lock is held: another command may be writing them."""
+        shutil.rmtree(self.console_log.parent, ignore_errors=True)
+        self.console_log.parent.mkdir(parents=True)
 
     def boot(self):
         """Starts the machine and waits for dom0's agent; QEMU's own known assertion makes it start again."""
@@ -179,6 +183,7 @@ class Machine:
 
     def by_hand(self):
         """Gives the terminal to dom0's prompt until the machine ends; returns QEMU's status."""
+        self._clear_logs()
         self.private = Path(tempfile.mkdtemp(prefix="msitrap-"))
         try:
             self._start_qemu(["-chardev", f"stdio,mux=on,id=console,signal=off,logfile={self.console_log}"], "rig.shell")

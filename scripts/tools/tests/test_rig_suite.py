@@ -30,6 +30,7 @@ NEVER = image("msi-enable-unprogrammed", enables="never")
 TESTS = (
     BATCH, NEVER, *map(image, ("msi-deliver", "msi-widths")), image("msi-bad-address", bare="no"),
     image("batch-e1000e", "batch", on=(("e1000e",),), tests=("msi-deliver",)), image("idle", "utility", enables="never"),
+    image("msix-doorbell", "utility", on=(("ivshmem",),)),
 )
 IMAGES = {test.name: test for test in TESTS}
 
@@ -51,7 +52,7 @@ def judged(test, outcome):
 def cases(test, outcome):
     """The results that a functional probe puts into a report, by name."""
     into = report.Report()
-    machine = mock.Mock(run=lambda guest: outcome)
+    machine = mock.Mock(run=lambda guest, _script=None: outcome)
     with contextlib.redirect_stdout(io.StringIO()):
         rig._run_probe(into, BOOT, machine, rig._functional(test), {**IMAGES, test.name: test})
     return {case.name: case.result for case in into.cases}
