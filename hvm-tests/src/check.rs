@@ -130,7 +130,7 @@ pub fn delivers<'a>(what: &str, source: impl Into<Source<'a>>, times: u32, (vcpu
 }
 
 /// Since the counters were cleared, `vector` arrived this often on `vcpu`, and nothing else.
-fn arrived(what: &str, times: RangeInclusive<u32>, (vcpu, vector): (usize, u8)) {
+pub fn arrived(what: &str, times: RangeInclusive<u32>, (vcpu, vector): (usize, u8)) {
     let seen = interrupts::count(vcpu, vector);
     if !times.contains(&seen) || interrupts::total() != seen {
         let (least, wanted) = (times.start(), Vector(vector));

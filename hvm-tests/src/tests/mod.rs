@@ -60,6 +60,7 @@ tests! {
     "msix-decode-off" => msix_decode_off,
     "msix-deliver" => msix_deliver,
     "msix-disable-in-flight" => msix_disable_in_flight,
+    "msix-doorbell" => msix_doorbell,
     "msix-enable-unprogrammed" => msix_enable_unprogrammed,
     "msix-exhaust" => msix_exhaust,
     "msix-function-mask" => msix_function_mask,

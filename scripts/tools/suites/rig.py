@@ -38,6 +38,7 @@ class Probe:
     guest: Callable  # images by name -> Guest
     judge: Callable
     test: guests.Test | None = None  # the image that judges from inside, with those of its tests to run
+    script: Callable | None = None  # what is done to the guest while it runs: given its life.Life
 
     @property
     def names(self):
@@ -132,7 +133,7 @@ def plan(images, everything):
     subset = {f"{kind}/{test}" for kind, tests in _SUBSET.items() for test in tests}
     few = tuple(kept for probe in functional if (kept := probe.only(subset)))
     boots = [
-        Boot("amd-vi", (*functional, *attempts, *loosened)),
+        Boot("amd-vi", (*functional, _doorbell(images["msix-doorbell"]), *attempts, *loosened)),
         Boot("debug", (*few, *attempts), variant=xen.DEBUG),
         Boot("vt-d", (*few, *attempts), iommu="vt-d"),
         Boot("off", (_missing("msi-deliver"), _attempt("map-pirq", _granted)), options="msitrap=off", trapped=False),
@@ -212,7 +213,7 @@ def alarms(everything, later):
 
 
 def _run_probe(into, boot, machine, probe, images):
-    result = machine.run(probe.guest(images))
+    result = machine.run(probe.guest(images), probe.script)
     name = f"{boot.name}/{probe.name}"
     into.retried(f"{SUITE}/{name}", result.retries)
     if probe.test:
@@ -275,6 +276,25 @@ def _judge(boot, test, result):
 
 def _word(result):
     return [] if result.status == "SUCCESS" else [f"{result.status}: {result.reason}"]
+
+
+def _doorbell(test):
+    """The guest whose vectors are fired from outside, when it asks for them."""
+    return Probe(
+        f"{_kind(test)}/{test.name}", lambda _images: guest_of(test),
+        lambda boot, result: {"": _word(result), **_judge(boot, test, result)}, script=_fire,
+    )
+
+
+def _fire(life):
+    """Fires each vector that the guest asks for: 'Fire TURN of TURNS: VECTOR'."""
+    turn, turns = 1, 1
+    while turn <= turns:
+        said = life.await_line(f"Fire {turn} of ").replace(":", "").split()
+        turns = int(said[3])
+        life.machine.ring(int(said[4]))
+        turn += 1
+    life.await_result()
 
 
 def _missing(name):
