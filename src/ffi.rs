@@ -226,7 +226,7 @@ impl Hardware for Xen {
 
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
         let vectors = usize::from(vectors);
-        let size = vectors.saturating_mul(size_of::<Entry>() + size_of::<Vector>());
+        let size = vectors.saturating_mul(const { size_of::<Entry>().wrapping_add(size_of::<Vector>()) });
         // SAFETY: a plain allocation.
         let memory = unsafe { msitrap_xen_alloc(size, align_of::<Entry>()) };
         let first = check_memory::<Entry>(memory)?;
