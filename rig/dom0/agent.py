@@ -174,6 +174,17 @@ class Requests:
         config = (folder / "config").read_bytes()
         return base64.b64encode(config).decode(), [int(line.split()[0], 16) for line in lines[:6]]
 
+    def list_devices(self, domain, devices):
+        """Completes libxl's list of a guest's devices, which libxl 4.20 leaves empty when there is a stub domain.
+
+        Without it libxl neither takes a device from the guest nor gives it back after a restart.
+        """
+        folder = f"/local/domain/0/backend/pci/{domain}/0"
+        for number, device in enumerate(devices):
+            self.store.write("", f"{folder}/dev-{number}", f"0000:{device}")
+            self.store.write("", f"{folder}/opts-{number}", "msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict")
+        self.store.write("", f"{folder}/num_devs", str(len(devices)))
+
     def virtual_functions(self, physical, count):
         """Lets the driver of a physical function create virtual functions; xen-pciback hides those it was told of."""
         folder = PCI / f"0000:{physical}"

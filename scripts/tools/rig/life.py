@@ -151,6 +151,7 @@ class Life:
 
     def detach(self, device):
         """Takes a device from the running guest (xl pci-detach)."""
+        self._complete_list()
         self.breaks.append(guests.Break((device,), time.time()))
         self._xl(f"pci-detach {self.guest.name} {device}")
 
@@ -162,6 +163,7 @@ class Life:
     def reboot(self):
         """Lets the toolstack restart the guest, and waits until it is a domain again."""
         self.earlier += self._printed()
+        self._complete_list()
         self.breaks.append(guests.Break(self.guest.devices, time.time()))
         before = self.domain
         self._xl(f"reboot {self.guest.name}")
@@ -172,6 +174,10 @@ class Life:
             time.sleep(0.1)
         self.breaks[-1].end = time.time()
         self.domain = found
+
+    def _complete_list(self):
+        if self.guest.device_model == "stubdom":
+            self.machine.agent.ask("list_devices", domain=self.domain, devices=self.guest.devices)
 
     def _xl(self, command):
         status, output = self.machine.agent.run(f"xl {command}", CREATE_SECONDS)

@@ -87,11 +87,13 @@ def plan(everything):
 def run(into, names=(), everything=False):
     """Runs the suite, or the scenarios and machines of these names; results go into the report `into`."""
     boots = select(plan(everything or bool(names)), names)
+    ready = False
     with into.stage("drivers: images", SUITE):
         prepare(linux=True)
-        for boot in boots:
-            with into.stage(f"drivers: {boot.name}", SUITE):
-                _run_boot(into, boot)
+        ready = True
+    for boot in boots if ready else ():
+        with into.stage(f"drivers: {boot.name}", SUITE):
+            _run_boot(into, boot)
 
 
 def select(boots, names):
