@@ -2,12 +2,15 @@
 """The emulated machine: what is read from its trace and console, and what counts as the emulator's own fault."""
 
 import gzip
+import os
+import socket
+import struct
 import tempfile
 import unittest
 from pathlib import Path
 
 from tools import console
-from tools.rig import devices, emulator, guest, kernel, trace
+from tools.rig import devices, doorbell, emulator, guest, kernel, trace
 
 # A guest's state as Xen prints it before a triple fault, with the code segment and address of RIP to fill in.
 FAULT = """\
@@ -114,6 +117,67 @@ class Guest(unittest.TestCase):
         self.assertIn("pci=['00:04.0']", plain)
         opened = guest.Guest("g", image, devices=("00:04.0",), pciback="permissive")
         self.assertIn("permissive=1", guest.config(opened, image, ""))
+
+
+    def test_linux_is_started_from_the_stub_domains_ramdisk(self):
+        words = guest.config(guest.Guest("g", linux="rig.steps=a"), None, "")
+        self.assertIn('stubdomain_ramdisk="/linux/stubdom-ramdisk"', words)
+        self.assertIn(' rig.steps=a"', words)
+        self.assertNotIn("firmware_override", words)
+
+    def test_only_a_guest_that_restarts_is_restarted(self):
+        self.assertIn('on_reboot="preserve"', guest.config(guest.Guest("g", linux="a"), None, ""))
+        self.assertIn('on_reboot="restart"', guest.config(guest.Guest("g", linux="a", restarts=True), None, ""))
+
+
+class Devices(unittest.TestCase):
+    def test_no_two_stand_at_one_address(self):
+        known = [address for device in devices.DEVICES.values() for address in device.addresses]
+        self.assertEqual(len(known), len(set(known)))
+
+    def test_files_are_in_the_machines_own_folder(self):
+        words = " ".join(word for device in devices.DEVICES.values() for word in device.words("/own"))
+        self.assertNotIn("{folder}", words)
+        self.assertIn("/own/doorbell", words)
+
+    def test_a_virtual_function_has_no_words_and_a_physical_one(self):
+        virtual = devices.DEVICES["igbvf"]
+        self.assertEqual(virtual.words("/own"), [])
+        self.assertIn(virtual.physical, [device.address for device in devices.DEVICES.values() if not device.hidden])
+
+    def test_the_pattern_is_that_of_the_linux_guest(self):
+        source = (kernel.paths.TOP / "rig/linux/disk.rs").read_text()
+        step = int(devices.pattern()[7::-1].hex(), 16)
+        self.assertIn(f"STEP: u64 = {step:#X};".replace("0X", "0x"), source.replace("_", ""))
+
+    def test_a_disk_begins_with_the_pattern(self):
+        with tempfile.TemporaryDirectory() as folder:
+            devices.DEVICES["ahci"].make_disk(folder)
+            made = (Path(folder) / devices.DEVICES["ahci"].address).read_bytes()
+        self.assertEqual(len(made), devices.DEVICES["ahci"].disk << 20)
+        self.assertTrue(made.startswith(devices.pattern()))
+
+
+class Doorbell(unittest.TestCase):
+    def test_the_device_gets_its_memory_and_then_a_bell_for_each_vector(self):
+        with tempfile.TemporaryDirectory() as folder:
+            server = doorbell.Doorbell(Path(folder) / "socket", 2)
+            self.addCleanup(server.close)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+                client.connect(f"{folder}/socket")
+                told = [self._message(client) for _ in range(5)]
+            server.ring(1)
+        self.assertEqual([number for number, _files in told], [0, 0, -1, 0, 0])
+        self.assertEqual(os.eventfd_read(told[4][1][0]), 1)
+        self.assertRaises(BlockingIOError, os.eventfd_read, told[3][1][0])
+        with self.assertRaises(console.Failure):
+            server.ring(2)
+
+    def _message(self, client):
+        data, files, _flags, _address = socket.recv_fds(client, 8, 1)
+        for file in files:
+            self.addCleanup(os.close, file)
+        return struct.unpack("<q", data)[0], files
 
 
 class Hypervisor(unittest.TestCase):
