@@ -71,14 +71,16 @@ def _all_at_work(life):
 OWN = Scenario("own", ("stock-driver", "affinity"), ("stock-driver", "affinity"), vcpus=2)
 UNPLUG = Scenario("unplug", ("detach-attach",), ("detach-attach",), _unplug)
 RESTART = Scenario("restart", ("stock-driver", "load"), ("reboot", "destroy"), _restart, restarts=True)
-SCENARIOS = (RESTART, OWN, UNPLUG)
+SCENARIOS = (OWN, UNPLUG, RESTART)
 
 
 def plan(everything):
     """The boots of a run; `everything` adds the long ones."""
-    boots = [Boot("amd-vi", SCENARIOS)]
+    boots = [Boot("amd-vi", (OWN,))]
     if everything:
-        boots += [
+        # libxl may wait a minute for each device that it takes from behind a stub domain.
+        boots = [
+            Boot("amd-vi", SCENARIOS),
             Boot("debug", SCENARIOS, variant=xen.DEBUG), Boot("vt-d", SCENARIOS, iommu="vt-d"), Boot("again", SCENARIOS),
         ]
     return boots
