@@ -29,6 +29,7 @@ use crate::host::guest::{Guest, GuestAccess};
 use crate::host::hardware::{Errno, Hardware, Pirq, Positions, TableMemory, Window};
 use crate::host::managed::Answer;
 use crate::host::msix::Vector;
+use crate::host::refusals::Attempt;
 
 /// Xen's `struct domain`, never looked into.
 #[repr(C)]
@@ -119,6 +120,7 @@ unsafe extern "C" {
     fn msitrap_xen_bind(domain: *mut Domain, pirq: c_int, message: *const RawMessage) -> c_int;
     fn msitrap_xen_unbind(domain: *mut Domain, pirq: c_int);
     fn msitrap_xen_mask(domain: *mut Domain, pirq: c_int, masked: bool);
+    fn msitrap_xen_reprogram(domain: *mut Domain, pirq: c_int) -> c_int;
     fn msitrap_xen_open(frame: u64, count: u64) -> *mut c_void;
     fn msitrap_xen_close(mapping: *mut c_void);
     fn msitrap_xen_memory_read(at: *const c_void, size: u8) -> u64;
@@ -222,6 +224,11 @@ impl Hardware for Xen {
     fn set_masked(&mut self, pirq: Pirq, masked: bool) {
         // SAFETY: as for `map_msi`.
         unsafe { msitrap_xen_mask(self.0, pirq.0.get(), masked) }
+    }
+
+    fn reprogram(&mut self, pirq: Pirq) -> Result<(), Errno> {
+        // SAFETY: as for `map_msi`.
+        check(unsafe { msitrap_xen_reprogram(self.0, pirq.0.get()) })
     }
 
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
@@ -484,6 +491,43 @@ unsafe extern "C" fn msitrap_rs_host_write(
             true
         }
         None => false,
+    }
+}
+
+/// The device may have lost what it was told: it is told again.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_restore(guest: *const Guest, domain: *mut Domain, sbdf: u32) {
+    // SAFETY: the contract.
+    if let Some(guest) = unsafe { guest_at(guest) } {
+        guest.restore(Sbdf(sbdf), &mut Xen(domain));
+    }
+}
+
+/// The host slept, and all devices may have lost what they were told.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_resume(guest: *const Guest, domain: *mut Domain) {
+    // SAFETY: the contract.
+    if let Some(guest) = unsafe { guest_at(guest) } {
+        guest.resume(&mut Xen(domain));
+    }
+}
+
+/// Somebody tried what is refused: `attempt` is one of `enum msitrap_attempt`, `caller` the number
+/// of the domain.
+///
+/// # Safety
+/// The contract at the top of this file.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn msitrap_rs_refuse(guest: *const Guest, domain: *mut Domain, sbdf: u32, attempt: u8, caller: u16) {
+    // SAFETY: the contract.
+    if let (Some(guest), Some(attempt)) = (unsafe { guest_at(guest) }, Attempt::from_number(attempt)) {
+        guest.refuse(Sbdf(sbdf), attempt, caller.into(), &mut Xen(domain));
     }
 }
 

@@ -126,9 +126,9 @@ impl Device {
         self.msix.as_mut()
     }
 
-    /// Ends the device; what remains is the memory of the table.
-    pub fn into_msix(self) -> Option<Msix> {
-        self.msix
+    /// Takes the MSI-X capability away, with the memory of its table.
+    pub fn take_msix(&mut self) -> Option<Msix> {
+        self.msix.take()
     }
 
     fn owner(&self, register: u16) -> Option<Owner> {
@@ -275,7 +275,7 @@ mod tests {
         device.msix().and_then(|msix| msix.write_table(0xc, 4, 0));
         let message = GuestMessage { address: 0, data: 0 };
         assert_eq!(device.take_refused(), Some((message, Refusal::Window)));
-        assert!(device.into_msix().is_some());
+        assert!(device.take_msix().is_some());
     }
 
     #[test]

@@ -62,9 +62,9 @@ impl Delivery {
         self.msix.as_ref()
     }
 
-    /// Ends delivery, which must be off; what remains is what MSI-X had allocated.
-    pub fn into_msix(self) -> Option<HostMsix> {
-        self.msix
+    /// Takes MSI-X away, which must be off, with all that it had allocated.
+    pub fn take_msix(&mut self) -> Option<HostMsix> {
+        self.msix.take()
     }
 
     /// Takes note of what the device's own Command register says of memory decoding; MSI-X is
@@ -99,6 +99,31 @@ impl Delivery {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a capability that is enabled reads as if it were not: the device was reset.
+    pub fn is_lost(&self, hardware: &mut impl Hardware) -> bool {
+        self.msi.as_ref().is_some_and(|msi| msi.is_lost(hardware))
+            || self.msix.as_ref().is_some_and(|msix| msix.is_lost(hardware))
+    }
+
+    /// Tells the device again all that it was told: INTx before messages.
+    ///
+    /// # Errors
+    /// Xen's; what could not be told is off then, until [`Delivery::follow`].
+    pub fn restore(&mut self, hardware: &mut impl Hardware) -> Result<(), Errno> {
+        hardware.set_intx_disable(self.device, self.intx_disabled);
+        let reachable = self.reachable(hardware);
+        let msi = self.msi.as_mut().map_or(Ok(()), |msi| msi.restore(hardware));
+        let msix = match &mut self.msix {
+            Some(msix) if reachable => msix.restore(hardware),
+            Some(msix) => {
+                msix.turn_off(hardware);
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        msi.and(msix)
     }
 
     fn set_intx_disabled(&mut self, disabled: bool, hardware: &mut impl Hardware) {
@@ -191,7 +216,7 @@ mod tests {
         pair.write(MSI, 0x1_0000);
         let _ = pair.delivery.follow(&pair.device.released(), Scope::Device, &mut pair.hardware);
         assert_eq!(pair.hardware.told(), "0x42=0x0, unbind 50, unmap 50, intx on");
-        assert!(pair.delivery.into_msix().is_some());
+        assert!(pair.delivery.take_msix().is_some());
     }
 
     #[test]

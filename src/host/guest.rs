@@ -4,6 +4,8 @@
 //! Locking: one lock per guest, taken first by every method that changes anything. It may be
 //! taken with Xen's domctl lock and pcidevs_lock held, never with d->pci_lock, event_lock or an
 //! interrupt's lock held, because [`Hardware`] takes those. Never taken in interrupt context.
+//! It is a fair one: dom0 may wait for it with pcidevs_lock held, and a guest's vCPUs that come
+//! back again and again must not keep it waiting.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,6 +17,7 @@ use crate::core::layout::Frames;
 use crate::core::learn::{Headers, Mapping};
 use crate::host::hardware::{Errno, Hardware};
 use crate::host::managed::{Answer, Managed, MemoryAccess};
+use crate::host::refusals::Attempt;
 
 /// Managed devices a guest may have: the slots of the guest's bus.
 pub const DEVICES: usize = 32;
@@ -84,11 +87,12 @@ impl Guest {
     pub fn release(&self, sbdf: Sbdf, hardware: &mut impl Hardware) {
         let mut state = self.state.lock();
         let found = state.devices.iter_mut().find(|slot| slot.as_ref().is_some_and(|device| device.sbdf() == sbdf));
-        let Some(device) = found.and_then(Option::take) else { return };
-        if let Some(function) = device.function() {
-            self.set_learned(function, false);
+        let Some(slot) = found else { return };
+        if let Some(device) = slot {
+            device.function().into_iter().for_each(|function| self.set_learned(function, false));
+            device.release(hardware);
         }
-        device.release(hardware);
+        *slot = None;
         self.publish(&state);
     }
 
@@ -174,6 +178,28 @@ impl Guest {
         match self.state.lock().device(sbdf) {
             Some(device) => device.host_write(access, value, hardware),
             None => Some(value),
+        }
+    }
+
+    /// Tells a device again all that it was told: dom0 says that it was reset.
+    pub fn restore(&self, sbdf: Sbdf, hardware: &mut impl Hardware) {
+        if let Some(device) = self.state.lock().device(sbdf) {
+            device.renew(hardware);
+        }
+    }
+
+    /// The same for all devices after the host slept, in Xen's own context: nothing is mapped.
+    /// What cannot be told yet follows once dom0 has woken the device.
+    pub fn resume(&self, hardware: &mut impl Hardware) {
+        for device in self.state.lock().devices.iter_mut().flatten() {
+            device.restore(hardware);
+        }
+    }
+
+    /// Counts what others than the guest tried with a device.
+    pub fn refuse(&self, sbdf: Sbdf, attempt: Attempt, number: u64, hardware: &mut impl Hardware) {
+        if let Some(device) = self.state.lock().device(sbdf) {
+            device.refuse(attempt, number, hardware);
         }
     }
 
@@ -448,6 +474,81 @@ mod tests {
         assert!(!guest.answers(TABLE) && !guest.may_trap(TABLE));
         assert_eq!(hardware.outstanding, 0);
         assert_eq!(guest.mappable(0xfea02, 1), Run { length: 1, mappable: true });
+    }
+
+    #[test]
+    fn after_a_reset_the_device_is_told_again_and_enable_is_last() {
+        let mut hardware = Recorder::default();
+        let guest = delivering(&mut hardware);
+        guest.restore(DEVICE, &mut hardware);
+        assert_eq!(hardware.told(), "intx off, 0xa2=0xc000, again 50, 0xa2=0x8000");
+        guest.resume(&mut hardware);
+        assert_eq!(hardware.told(), "intx off, 0xa2=0xc000, again 50, 0xa2=0x8000");
+        guest.restore(Sbdf(0x28), &mut hardware);
+        assert_eq!(hardware.told(), "");
+    }
+
+    #[test]
+    fn dom0s_write_after_a_reset_has_the_device_told_again() {
+        let mut hardware = Recorder::default();
+        let guest = delivering(&mut hardware);
+        assert_eq!(host_write(&guest, &mut hardware, (0x04, 2), 0x0006), Some(0x0406));
+        hardware.lost = true;
+        assert_eq!(host_write(&guest, &mut hardware, (0x04, 2), 0x0006), None);
+        assert_eq!(hardware.told(), "0x4=0x406, intx off, 0xa2=0xc000, again 50, 0xa2=0x8000");
+    }
+
+    #[test]
+    fn a_reset_as_linux_does_it() {
+        let mut hardware = Recorder::default();
+        let guest = delivering(&mut hardware);
+        // Decoding goes before the reset, and comes back with all that dom0 had saved.
+        assert_eq!(host_write(&guest, &mut hardware, (0x04, 2), 0x0400), None);
+        assert_eq!(hardware.told(), "0xa2=0xc000, 0x4=0x400");
+        hardware.lost = true;
+        assert_eq!(host_write(&guest, &mut hardware, (0x04, 2), 0x0006), None);
+        assert_eq!(hardware.told(), "0x4=0x406, intx off, 0xa2=0xc000, again 50, 0xa2=0x8000");
+    }
+
+    #[test]
+    fn a_reset_while_memory_is_not_decoded_waits_for_it() {
+        let mut hardware = Recorder::default();
+        let guest = delivering(&mut hardware);
+        hardware.lost = true;
+        assert_eq!(host_write(&guest, &mut hardware, (0x04, 2), 0x0004), None);
+        assert_eq!(hardware.told(), "0xa2=0xc000, 0x4=0x404, intx off, unbind 50, unmap 50, 0xa2=0x0");
+        assert_eq!(host_write(&guest, &mut hardware, (0x04, 2), 0x0006), None);
+        let done = hardware.told();
+        assert!(done.ends_with("map entry 0, bind 51 0x51, unmask 51, 0xa2=0x8000"), "{done}");
+    }
+
+    #[test]
+    fn what_cannot_be_told_again_is_set_up_anew_when_dom0_wakes_the_device() {
+        let mut hardware = Recorder { failing: ("again", 0), ..Recorder::default() };
+        let guest = delivering(&mut hardware);
+        guest.resume(&mut hardware);
+        assert_eq!(hardware.told(), "intx off, 0xa2=0xc000, again 50, unbind 50, unmap 50, 0xa2=0x0");
+        assert_eq!(host_write(&guest, &mut hardware, (0x04, 2), 0x0006), None);
+        let done = hardware.told();
+        assert!(done.starts_with("0x4=0x406, intx off, [0xfea0200c/4]=0x1"), "{done}");
+        assert!(done.ends_with("map entry 0, bind 51 0x51, unmask 51, 0xa2=0x8000"), "{done}");
+        assert_eq!(host_write(&guest, &mut hardware, (0x04, 2), 0x0006), Some(0x0406));
+    }
+
+    #[test]
+    fn attempts_are_told_once_and_counted() {
+        let mut hardware = Recorder::default();
+        let guest = learned(&mut hardware);
+        hardware.said();
+        for _ in 0..3 {
+            guest.refuse(DEVICE, Attempt::Map, 7, &mut hardware);
+            assert_eq!(host_write(&guest, &mut hardware, (0x42, 2), 0x81), None);
+        }
+        guest.refuse(Sbdf(0x28), Attempt::Map, 7, &mut hardware);
+        let told = ["refused to map a message interrupt for domain: 7", "refused dom0's write to register: 66"];
+        assert_eq!(hardware.said(), told);
+        guest.release(DEVICE, &mut hardware);
+        assert_eq!(hardware.said(), ["released; messages refused: 0", "attempts of others refused: 6"]);
     }
 
     #[test]

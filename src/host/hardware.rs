@@ -120,6 +120,13 @@ pub trait Hardware {
     /// Sets or clears the guest's mask, which Xen keeps apart from its own.
     fn set_masked(&mut self, pirq: Pirq, masked: bool);
 
+    /// Programs the device again with the message and the masks that Xen keeps for the
+    /// interrupt; of MSI with several vectors, the first brings the message.
+    ///
+    /// # Errors
+    /// `ENXIO` when the device's MSI-X table cannot be reached.
+    fn reprogram(&mut self, pirq: Pirq) -> Result<(), Errno>;
+
     /// Memory for a table of so many vectors.
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno>;
 
@@ -141,6 +148,12 @@ pub trait Hardware {
 
     /// One line in Xen's log about the device, with a number that tells more.
     fn log(&mut self, device: Sbdf, text: &'static CStr, number: u64);
+}
+
+/// Reads Message Control, `control_register` being its offset.
+pub fn read_control(device: Sbdf, control_register: u16, hardware: &mut impl Hardware) -> u16 {
+    // The high half of the capability's first dword.
+    (hardware.read_config(device, control_register & !3) >> 16) as u16
 }
 
 #[cfg(test)]

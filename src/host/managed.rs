@@ -8,7 +8,6 @@ use crate::core::command::{GuestCommand, HostCommand};
 use crate::core::device::{Device, Verdict};
 use crate::core::layout::{Frames, Layout, Place};
 use crate::core::learn::{Headers, HostBar, FRAME_SHIFT};
-use crate::core::message::Refusal;
 use crate::core::msi::Msi;
 use crate::core::msix::{Msix, MsixRegisters};
 use crate::core::spec::{Command, BAR_COUNT, COMMAND, MSIX_PENDING, MSIX_TABLE};
@@ -16,6 +15,7 @@ use crate::host::delivery::{Decoding, Delivery};
 use crate::host::hardware::{Errno, Hardware, TableMemory};
 use crate::host::msi::HostMsi;
 use crate::host::msix::{HostMsix, Memory, Scope};
+use crate::host::refusals::{Attempt, Refusals};
 
 /// What the guest gets for a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,25 +41,10 @@ pub struct Managed {
     device: Device,
     delivery: Delivery,
     refusals: Refusals,
+    /// Whether the device may have lost what it was last told, and could not be told again.
+    stale: bool,
     /// Whether Xen failed to set up an interrupt once; that is logged the first time only.
     failed: bool,
-}
-
-/// How often each reason refused a message; each is logged the first time only.
-#[derive(Debug, Default)]
-struct Refusals([u32; Refusal::COUNT]);
-
-impl Refusals {
-    /// Counts one, and says whether it is the first for its reason.
-    fn count(&mut self, reason: Refusal) -> bool {
-        let Some(count) = self.0.get_mut(reason as usize) else { return false };
-        *count = count.saturating_add(1);
-        *count == 1
-    }
-
-    fn total(&self) -> u64 {
-        self.0.iter().fold(0, |total, count| total.saturating_add(u64::from(*count)))
-    }
 }
 
 /// Bytes of a device's memory where Xen answers, in place of the device.
@@ -101,7 +86,8 @@ impl Managed {
         };
         let delivery = Delivery::new(sbdf, command.intx_disable(), decoding, host_msi, host_msix);
         let device = Device::new(msi, msix);
-        Ok(Some(Self { sbdf, function: None, bars, device, delivery, refusals: Refusals::default(), failed: false }))
+        let refusals = Refusals::default();
+        Ok(Some(Self { sbdf, function: None, bars, device, delivery, refusals, stale: false, failed: false }))
     }
 
     /// The host's address of the device.
@@ -210,6 +196,7 @@ impl Managed {
     /// write, or None.
     pub fn host_write(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) -> Option<u32> {
         if self.device.guards(access.register) {
+            self.refuse(Attempt::Write, u64::from(access.offset()), hardware);
             return None;
         }
         if access.register != COMMAND {
@@ -217,36 +204,68 @@ impl Managed {
         }
         let decoded = self.delivery.decoding() == Decoding::Own(true);
         let command = HostCommand::new(access, value, self.delivery.intx_disabled(), decoded);
-        if command.decoded == decoded || self.delivery.decoding() == Decoding::PhysicalFunction {
-            return Some(command.value);
+        if self.delivery.decoding() == Decoding::Own(!command.decoded) || self.is_stale(hardware) {
+            self.write_command(access, command, hardware);
+            return None;
         }
-        self.write_decoded(access, command, hardware);
-        None
+        Some(command.value)
     }
 
-    /// Performs a host write that changes memory decoding. It is done here, with the guest's lock
-    /// held, so that nobody reaches for the MSI-X table while it is gone.
-    fn write_decoded(&mut self, access: ConfigAccess, command: HostCommand, hardware: &mut impl Hardware) {
-        if !command.decoded {
+    /// Performs a host write that changes memory decoding, or follows a reset. It is done here,
+    /// with the guest's lock held, so that nobody reaches for the MSI-X table while it is gone.
+    fn write_command(&mut self, access: ConfigAccess, command: HostCommand, hardware: &mut impl Hardware) {
+        let changes = self.delivery.decoding() == Decoding::Own(!command.decoded);
+        if changes && !command.decoded {
             self.delivery.set_decoded(false, hardware);
         }
         hardware.write_config(self.sbdf, access.offset(), access.size(), command.value);
-        if command.decoded {
+        if changes && command.decoded {
             self.delivery.set_decoded(true, hardware);
-            self.follow(Scope::Device, hardware);
+        }
+        if self.is_stale(hardware) {
+            self.restore(hardware);
+        }
+        self.follow(Scope::Device, hardware);
+    }
+
+    /// Whether the device has lost what it was last told, by a reset. What it says of that decides
+    /// no more than whether it is told the same again.
+    fn is_stale(&self, hardware: &mut impl Hardware) -> bool {
+        self.stale || self.delivery.is_lost(hardware)
+    }
+
+    /// Tells the device again all that it was told, after a reset or a time without power.
+    /// Nothing new is mapped: [`Managed::follow`] does that for what could not be told.
+    pub fn restore(&mut self, hardware: &mut impl Hardware) {
+        self.stale = self.delivery.restore(hardware).is_err();
+    }
+
+    /// The same on request, and whatever could not be told is set up anew.
+    pub fn renew(&mut self, hardware: &mut impl Hardware) {
+        self.restore(hardware);
+        self.follow(Scope::Device, hardware);
+    }
+
+    /// Counts what others than the guest tried, with a number that tells more.
+    pub fn refuse(&mut self, attempt: Attempt, number: u64, hardware: &mut impl Hardware) {
+        if self.refusals.count_attempt(attempt) {
+            hardware.log(self.sbdf, attempt.text(), number);
         }
     }
 
-    /// The guest no longer has the device.
-    pub fn release(mut self, hardware: &mut impl Hardware) {
+    /// The guest no longer has the device: all is off and given back.
+    pub fn release(&mut self, hardware: &mut impl Hardware) {
         // Turning off calls nothing that can fail.
         let _ = self.delivery.follow(&self.device.released(), Scope::Device, hardware);
-        hardware.log(self.sbdf, c"released; messages refused", self.refusals.total());
+        hardware.log(self.sbdf, c"released; messages refused", self.refusals.messages());
+        if self.refusals.attempts() != 0 {
+            hardware.log(self.sbdf, c"attempts of others refused", self.refusals.attempts());
+        }
         let failures = self.delivery.msix().map_or(0, HostMsix::failures);
         if failures != 0 {
             hardware.log(self.sbdf, c"times that a vector found no interrupt", failures);
         }
-        if let (Some(guest), Some(host)) = (self.device.into_msix(), self.delivery.into_msix()) {
+        if let (Some(guest), Some(host)) = (self.device.take_msix(), self.delivery.take_msix()) {
             host.free(guest.into_entries(), hardware);
         }
     }
@@ -287,7 +306,7 @@ impl Managed {
 
     fn report_refusal(&mut self, hardware: &mut impl Hardware) {
         if let Some((message, reason)) = self.device.take_refused() {
-            if self.refusals.count(reason) {
+            if self.refusals.count_message(reason) {
                 hardware.log(self.sbdf, reason.text(), reason.field(message));
             }
         }

@@ -9,3 +9,4 @@ pub mod msi;
 pub mod msix;
 #[cfg(test)]
 pub mod recorder;
+pub mod refusals;

@@ -4,8 +4,8 @@
 use crate::core::address::Sbdf;
 use crate::core::message::BoundBlock;
 use crate::core::msi::MsiDelivery;
-use crate::core::spec::MsiControl;
-use crate::host::hardware::{Errno, Hardware, Pirq};
+use crate::core::spec::{MsiControl, MSI_VECTORS_LOG2_MAX};
+use crate::host::hardware::{read_control, Errno, Hardware, Pirq};
 
 /// A device's MSI in hardware.
 #[derive(Debug)]
@@ -50,6 +50,28 @@ impl HostMsi {
         }
         self.mask = u32::MAX;
         hardware.unmap(first);
+    }
+
+    /// Whether it is enabled and reads as if it were not.
+    pub fn is_lost(&self, hardware: &mut impl Hardware) -> bool {
+        self.enabled && !MsiControl(read_control(self.device, self.control_register, hardware)).enable()
+    }
+
+    /// Tells the device again what it was told; the enable bit is the last write.
+    ///
+    /// # Errors
+    /// Xen's; MSI is off then.
+    pub fn restore(&mut self, hardware: &mut impl Hardware) -> Result<(), Errno> {
+        let Some((first, log2)) = self.mapped else { return Ok(()) };
+        self.set_enabled(false, hardware);
+        for nth in 0..1u8 << log2.min(MSI_VECTORS_LOG2_MAX) {
+            if let Err(errno) = hardware.reprogram(first.nth(nth)) {
+                self.turn_off(hardware);
+                return Err(errno);
+            }
+        }
+        self.set_enabled(true, hardware);
+        Ok(())
     }
 
     fn prepare(&mut self, wanted: &MsiDelivery, hardware: &mut impl Hardware) -> Result<(), Errno> {
@@ -191,6 +213,22 @@ mod tests {
             let done = format!("map 2 vectors, bind {again} 0x50, bind {next} 0x51, 0x42=0x11");
             assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 1, 3)), (done, true));
         }
+    }
+
+    #[test]
+    fn told_again_the_message_comes_before_enable() {
+        let (mut msi, mut hardware) = taken();
+        assert_eq!((msi.restore(&mut hardware), msi.is_lost(&mut hardware)), (Ok(()), false));
+        turn_on(&mut msi, &mut hardware, wanted(0x50, 1, 0));
+        assert!(!msi.is_lost(&mut hardware));
+        hardware.lost = true;
+        assert!(msi.is_lost(&mut hardware));
+        assert_eq!(msi.restore(&mut hardware), Ok(()));
+        assert_eq!(hardware.told(), "0x42=0x10, again 50, again 51, 0x42=0x11");
+        hardware.failing = ("again", 1);
+        assert!(msi.restore(&mut hardware).is_err());
+        assert_eq!(hardware.told(), "0x42=0x10, again 50, again 51, unbind 50, unbind 51, unmap 50");
+        assert!(!msi.is_lost(&mut hardware));
     }
 
     #[test]

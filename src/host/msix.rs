@@ -11,7 +11,7 @@ use crate::core::message::BoundMessage;
 use crate::core::msix::Msix;
 use crate::core::spec::{MsixControl, MSIX_ENTRY, MSIX_VECTOR_CONTROL, MSIX_VECTOR_MASKED};
 use crate::core::table::Entry;
-use crate::host::hardware::{Errno, Hardware, Pirq, TableMemory, Window};
+use crate::host::hardware::{read_control, Errno, Hardware, Pirq, TableMemory, Window};
 
 /// One vector in hardware.
 #[derive(Clone, Copy, Debug)]
@@ -216,6 +216,32 @@ impl HostMsix {
         self.set_state(State::Off, hardware);
     }
 
+    /// Whether it is enabled and reads as if it were not.
+    pub fn is_lost(&self, hardware: &mut impl Hardware) -> bool {
+        self.state != State::Off && !MsixControl(read_control(self.device, self.control_register, hardware)).enable()
+    }
+
+    /// Tells the device again what it was told. The entries of all other vectors are masked: by
+    /// the reset, or as they were.
+    ///
+    /// # Errors
+    /// Xen's; MSI-X is off then.
+    pub fn restore(&mut self, hardware: &mut impl Hardware) -> Result<(), Errno> {
+        let before = self.state;
+        if before == State::Off {
+            return Ok(());
+        }
+        self.write_state(State::FunctionMasked, hardware);
+        for pirq in self.vectors.iter().filter_map(|vector| vector.pirq) {
+            if let Err(errno) = hardware.reprogram(pirq) {
+                self.turn_off(hardware);
+                return Err(errno);
+            }
+        }
+        self.set_state(before, hardware);
+        Ok(())
+    }
+
     /// Gives back all that was allocated, once it is off. `entries` is the guest's side.
     pub fn free(self, entries: &'static mut [Entry], hardware: &mut impl Hardware) {
         if let Some(memory) = self.memory {
@@ -276,12 +302,16 @@ impl HostMsix {
 
     fn set_state(&mut self, state: State, hardware: &mut impl Hardware) {
         if self.state != state {
-            let mut control = MsixControl(0);
-            control.set_enable(state != State::Off);
-            control.set_function_mask(state == State::FunctionMasked);
-            hardware.write_config(self.device, self.control_register, 2, control.0.into());
-            self.state = state;
+            self.write_state(state, hardware);
         }
+    }
+
+    fn write_state(&mut self, state: State, hardware: &mut impl Hardware) {
+        let mut control = MsixControl(0);
+        control.set_enable(state != State::Off);
+        control.set_function_mask(state == State::FunctionMasked);
+        hardware.write_config(self.device, self.control_register, 2, control.0.into());
+        self.state = state;
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Recorder {
     pub positions: Positions,
     /// The device's Command register at assignment.
     pub command: u32,
+    /// Whether the device was reset and has lost what it was told.
+    pub lost: bool,
     /// What [`Hardware::decoded_by_physical_function`] says.
     pub physical_function: Option<bool>,
     /// From the call of this name on, all calls of it fail; and how many succeed before.
@@ -39,6 +41,8 @@ pub struct Recorder {
     pub outstanding: i32,
     /// What was done; [`Recorder::told`] tells it.
     pub done: Vec<String>,
+    /// What was logged; [`Recorder::said`] tells it.
+    pub log: Vec<String>,
     /// The interrupt that is mapped next.
     pub next_pirq: i32,
 }
@@ -48,10 +52,12 @@ impl Default for Recorder {
         Self {
             positions: Positions { msi: Some(0x40), msix: Some(0xa0) },
             command: 0x2,
+            lost: false,
             physical_function: None,
             failing: ("", 0),
             outstanding: 0,
             done: Vec::new(),
+            log: Vec::new(),
             next_pirq: 50,
         }
     }
@@ -66,6 +72,11 @@ impl Recorder {
     /// What was done since the last time.
     pub fn told(&mut self) -> String {
         std::mem::take(&mut self.done).join(", ")
+    }
+
+    /// What was logged since the last time.
+    pub fn said(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log)
     }
 
     fn attempt(&mut self, call: &str, detail: String) -> Result<(), Errno> {
@@ -92,8 +103,11 @@ impl Hardware for Recorder {
     fn read_config(&mut self, _: Sbdf, register: u16) -> u32 {
         match register {
             0x04 => self.command,
-            0x40 => 0x0186_0005,
-            0xa0 => 0x0003_0011,
+            // Enabled, unless a reset is played.
+            0x40 if self.lost => 0x0186_0005,
+            0x40 => 0x0187_0005,
+            0xa0 if self.lost => 0x0003_0011,
+            0xa0 => 0x8003_0011,
             0xa4 => 0x2000,
             0xa8 => 0x3000,
             _ => 0,
@@ -145,6 +159,10 @@ impl Hardware for Recorder {
         self.done.push(format!("{} {}", if masked { "mask" } else { "unmask" }, pirq.0));
     }
 
+    fn reprogram(&mut self, pirq: Pirq) -> Result<(), Errno> {
+        self.attempt("again", format!(" {}", pirq.0))
+    }
+
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
         self.attempt("allocate", format!(" {vectors}"))?;
         self.outstanding = self.outstanding.saturating_add(1);
@@ -177,5 +195,7 @@ impl Hardware for Recorder {
         self.done.push(format!("[{address:#x}/{size}]={value:#x}"));
     }
 
-    fn log(&mut self, _: Sbdf, _: &'static CStr, _: u64) {}
+    fn log(&mut self, _: Sbdf, text: &'static CStr, number: u64) {
+        self.log.push(format!("{}: {number}", text.to_string_lossy()));
+    }
 }

@@ -358,6 +358,20 @@ impl Hardware for Fake {
         self.check();
     }
 
+    fn reprogram(&mut self, pirq: Pirq) -> Result<(), Errno> {
+        let Interrupt { source, masked, .. } = *self.interrupt(pirq);
+        match source {
+            Source::Msi(_) => assert!(!self.msi_enabled(), "programs a message while MSI is enabled"),
+            Source::Msix(_) => assert!(!self.msix_delivers(), "programs an entry while it may deliver"),
+        }
+        self.fails()?;
+        if let Source::Msix(index) = source {
+            assert!(self.decoded(), "programs an entry while memory is not decoded");
+            self.masked[usize::from(index)] = masked;
+        }
+        Ok(())
+    }
+
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
         assert_eq!(vectors, self.kind.vectors);
         self.fails()?;
