@@ -21,7 +21,7 @@ _start:
 
 /* %ebx is the stack to use and %ebp the function to call. */
 enter_long_mode:
-        movl $(1 << 5), %eax            /* PAE */
+        movl $0x620, %eax               /* PAE; SSE with its exceptions: OSFXSR, OSXMMEXCPT */
         movl %eax, %cr4
         movl $pml4, %eax
         movl %eax, %cr3
@@ -30,7 +30,7 @@ enter_long_mode:
         orl $(1 << 8), %eax
         wrmsr
         movl %cr0, %eax
-        andl $0x9fffffff, %eax          /* CD, NW: after INIT the caches are off */
+        andl $0x9ffffff3, %eax          /* CD, NW: after INIT the caches are off; TS, EM: SSE is not */
         orl $0x80010001, %eax           /* PG, WP, PE */
         movl %eax, %cr0
         lgdt boot_gdt_pointer

@@ -4,7 +4,7 @@
 use core::arch::global_asm;
 use core::panic::PanicInfo;
 
-use crate::{apic, interrupts, ioapic, report, suite, tables, time};
+use crate::{apic, hypervisor, interrupts, ioapic, report, suite, tables, time};
 
 global_asm!(include_str!("boot.S"), options(att_syntax));
 
@@ -12,6 +12,7 @@ global_asm!(include_str!("boot.S"), options(att_syntax));
 #[unsafe(no_mangle)]
 extern "C" fn first_vcpu() -> ! {
     tables::load(0);
+    hypervisor::set_up();
     interrupts::silence_legacy();
     apic::enable();
     time::calibrate();

@@ -6,7 +6,7 @@ use crate::interrupts::{self, INTX, count, forget, total};
 use crate::message::Message;
 use crate::msix::{self, Msix};
 use crate::pci::{COMMAND, INTX_DISABLE};
-use crate::{Device, apic, check, time};
+use crate::{Device, Msi, apic, check, invalid, mmio, report, say, time};
 
 /// The vector of the message.
 pub const VECTOR: u8 = 0x5c;
@@ -19,6 +19,13 @@ const LEVEL: u32 = 1 << 15;
 const ASSERT: u32 = 1 << 14;
 /// Cycles between two looks.
 const LOOK: u32 = 20;
+/// How long a storm lasts.
+pub const STORM_MS: u64 = 400;
+const BEAT_MS: u64 = 250;
+/// Five minutes.
+const BEATS: u64 = 300_000 / BEAT_MS;
+/// The vectors that `each_its_own` gives begin here.
+pub const FIRST: u8 = 0x40;
 
 /// The message that these cases expect.
 pub fn message() -> Message {
@@ -157,4 +164,97 @@ pub fn ways(ids: [u8; 2]) -> impl Iterator<Item = (&'static str, usize, Message)
             ("level, assert", target, with(LEVEL | ASSERT)),
         ]
     })
+}
+
+/// Turns MSI-X on with the first sources of the device unmasked, `most` at most, each on its own vector from `FIRST` on;
+/// how many those are.
+pub fn each_its_own(device: &dyn Device, most: u32) -> (Msix, u32) {
+    let msix = Msix::of(device.function());
+    let sources = device.sources().min(most);
+    for n in 0..sources {
+        msix.program(n, Message::fixed(apic::id(), FIRST + n as u8));
+    }
+    msix.enable(true);
+    (msix, sources)
+}
+
+/// Interrupts come and are counted, until the guest is ended from outside or one is missing: `Beat N: M interrupts`.
+pub fn beat(device: &dyn Device, sources: u32) {
+    let mut came = 0;
+    for beat in 1..=BEATS {
+        time::during(BEAT_MS, || {
+            for n in 0..sources {
+                check::delivers("meanwhile", (device, n), 1, (0, FIRST + n as u8));
+                came += total();
+            }
+        });
+        if report::failed() {
+            return;
+        }
+        say!("Beat {beat}: {came} interrupts");
+    }
+}
+
+/// Messages are turned on and off without a pause while the device raises: no more arrives than was raised, nothing
+/// elsewhere, and in the end all is as it should be.
+pub fn storm(device: &dyn Device, turn: impl Fn(bool)) {
+    device.function().disable_intx(true);
+    forget();
+    let raised = time::during(STORM_MS, || {
+        turn(true);
+        device.raise(0);
+        turn(false);
+        turn(true);
+        device.acknowledge(0);
+        turn(false);
+    });
+    time::wait(SETTLE_MS);
+    // Being turned on may show what the device still has to say.
+    let most = raised * 2 * u64::from(1 + device.surplus());
+    let seen = total();
+    let held = u64::from(seen) <= most && seen == count(0, VECTOR);
+    check::that(
+        format_args!("expected at most {most} interrupts of {raised}, saw {seen}"),
+        held,
+    );
+    check::delivers_nothing("off", device);
+    turn(true);
+    time::wait(SETTLE_MS);
+    check::delivers("after the storm", device, TIMES, (0, VECTOR));
+    turn(false);
+}
+
+/// Writes `count` times what must be refused or lost: bad messages in the capability and in the table, accesses that
+/// no table serves, and pending bits.
+pub fn flood(device: &dyn Device, count: usize) {
+    flood_capability(device, count / 4);
+    flood_table(device, count - count / 4);
+}
+
+fn flood_capability(device: &dyn Device, count: usize) {
+    let msi = Msi::of(device.function());
+    msi.program(invalid::elsewhere(message()));
+    msi.enable(true);
+    (0..count).for_each(|n| msi.write(msi.data(), n as u16));
+    check::delivers_nothing("a flood of bad messages", device);
+    msi.program(message());
+    check::delivers("MSI after the flood", device, TIMES, (0, VECTOR));
+    msi.enable(false);
+}
+
+fn flood_table(device: &dyn Device, count: usize) {
+    let msix = Msix::of(device.function());
+    msix.enable(true);
+    msix.write_message(0, invalid::elsewhere(message()));
+    // Each unmasking is a refusal.
+    (0..count / 2).for_each(|n| msix.mask(0, n % 2 == 0));
+    msix.program(1, invalid::valid());
+    let lost = [msix.pba(), msix.register(1, 1), msix.register(1, msix::UPPER + 2)];
+    (0..count / 2).for_each(|n| mmio::write(lost[n % lost.len()], !0u32));
+    check::entry_reads_back("after the flood", (msix, 1), invalid::valid());
+    check::delivers_nothing("an entry with a bad message", device);
+    msix.program(0, message());
+    check::after_pending();
+    check::delivers("MSI-X after the flood", device, TIMES, (0, VECTOR));
+    msix.enable(false);
 }

@@ -62,6 +62,11 @@ pub fn that(what: fmt::Arguments, holds: bool) {
     }
 }
 
+/// Xen answered with an error.
+pub fn refused(what: fmt::Arguments, answer: i64) {
+    that(format_args!("{what}: expected a refusal, saw {answer}"), answer < 0);
+}
+
 /// The capability reads back as the message that was written.
 pub fn reads_back(what: &str, msi: Msi, written: Message) {
     let seen = msi.message();

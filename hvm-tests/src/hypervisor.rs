@@ -10,6 +10,8 @@ use x86_64::registers::model_specific::Msr;
 const SCHED_OP: u64 = 29;
 const SCHEDOP_SHUTDOWN: u64 = 2;
 const SHUTDOWN_POWEROFF: u32 = 0;
+/// Xen's answer to what it does not do: -ENOSYS.
+const NOT_DONE: i64 = -38;
 /// The port of QEMU's isa-debug-exit device.
 const DEBUG_EXIT: u16 = 0xf4;
 
@@ -41,32 +43,38 @@ pub fn bare() -> bool {
     leaves().is_none()
 }
 
+/// Has Xen fill the hypercall page.
+pub(crate) fn set_up() {
+    if let Some(base) = leaves() {
+        // SAFETY: the page is set aside for it.
+        unsafe { Msr::new(__cpuid(base + 2).ebx).write(&raw const HYPERCALL_PAGE as u64) };
+    }
+}
+
+/// Makes the hypercall `number` with a command and what it works on; Xen's answer, below zero an error. Plain hardware
+/// does nothing, and that is its answer.
+pub fn call<A>(number: u64, command: u64, argument: &mut A) -> i64 {
+    let answer;
+    // SAFETY: the page holds Xen's code, or returns at once; the callers' arguments have Xen's own layout.
+    unsafe {
+        asm!(
+            "call {entry}",
+            entry = in(reg) &raw const HYPERCALL_PAGE as u64 + 32 * number,
+            inlateout("rdi") command => _,
+            inlateout("rsi") argument => _,
+            inlateout("rax") NOT_DONE => answer,
+            out("rcx") _, out("r11") _,
+        );
+    }
+    answer
+}
+
 /// Ends the guest, or the emulator.
 pub fn power_off() -> ! {
-    if let Some(base) = leaves() {
-        // SAFETY: the page is set aside for it, and Xen reads the reason before it stops this guest.
-        unsafe { shutdown(__cpuid(base + 2).ebx) };
-    }
+    call(SCHED_OP, SCHEDOP_SHUTDOWN, &mut { SHUTDOWN_POWEROFF });
     // SAFETY: nothing else listens on this port.
     unsafe { PortWriteOnly::new(DEBUG_EXIT).write(0u8) };
     loop {
         hlt();
-    }
-}
-
-/// Has Xen fill the hypercall page through `msr` and asks for power-off.
-unsafe fn shutdown(msr: u32) {
-    let page = &raw const HYPERCALL_PAGE as u64;
-    let reason = SHUTDOWN_POWEROFF;
-    // SAFETY: promised by the caller.
-    unsafe {
-        Msr::new(msr).write(page);
-        asm!(
-            "call {entry}",
-            entry = in(reg) page + 32 * SCHED_OP,
-            inlateout("rdi") SCHEDOP_SHUTDOWN => _,
-            inlateout("rsi") &raw const reason => _,
-            out("rax") _, out("rcx") _, out("r11") _,
-        );
     }
 }

@@ -36,6 +36,14 @@ pub fn addresses(valid: Message) -> impl Iterator<Item = Message> {
     addresses.map(move |address| Message { address, ..valid })
 }
 
+/// The message at an address that no hardware takes for an interrupt's.
+pub fn elsewhere(valid: Message) -> Message {
+    Message {
+        address: ELSEWHERE[0],
+        ..valid
+    }
+}
+
 /// Every wrong delivery mode.
 pub fn deliveries(valid: Message) -> impl Iterator<Item = Message> {
     MODES.map(move |mode| Message {

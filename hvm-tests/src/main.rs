@@ -30,6 +30,7 @@ mod tables;
 mod tests;
 mod time;
 mod vcpu;
+mod xen;
 
 use devices::Device;
 use message::Message;

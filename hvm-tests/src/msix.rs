@@ -83,6 +83,11 @@ impl Msix {
         self.function.write(self.start + offset, value);
     }
 
+    /// The register where the capability starts.
+    pub fn start(self) -> u8 {
+        self.start
+    }
+
     /// The control register.
     pub fn control(self) -> u16 {
         self.read(CONTROL)

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! PCI through ports 0xCF8 and 0xCFC: functions, capabilities, and placing memory without firmware.
 
+use core::arch::asm;
 use core::fmt;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use x86_64::instructions::port::Port;
+
+use crate::mmio;
 
 /// The address port.
 pub const ADDRESS: u16 = 0xcf8;
@@ -87,6 +90,24 @@ macro_rules! width {
     )*};
 }
 width!(u8, u16, u32);
+
+/// Reads dwords from a port by one string instruction.
+pub fn input_string(port: u16, into: &mut [u32]) {
+    // SAFETY: the ports of PCI configuration do not touch the image's memory but this slice.
+    unsafe {
+        asm!("rep insd", in("dx") port, inout("rcx") into.len() => _, inout("rdi") into.as_mut_ptr() => _,
+            options(nostack));
+    }
+}
+
+/// Writes dwords to a port by one string instruction.
+pub fn output_string(port: u16, from: &[u32]) {
+    // SAFETY: as above; a device gets no address to write to but those of a test.
+    unsafe {
+        asm!("rep outsd", in("dx") port, inout("rcx") from.len() => _, inout("rsi") from.as_ptr() => _,
+            options(nostack));
+    }
+}
 
 /// One function on bus 0.
 #[derive(Clone, Copy)]
@@ -183,6 +204,12 @@ impl Function {
         self.read::<u32>(BAR0 + 4 * index) & BAR_TYPE == BAR_WIDE
     }
 
+    /// Whether a BAR is one for memory, and none or half of one.
+    pub fn is_memory(self, index: u8) -> bool {
+        let upper = index > 0 && self.is_memory(index - 1) && self.is_wide(index - 1);
+        !upper && self.read::<u32>(BAR0 + 4 * index) & 1 == 0
+    }
+
     /// Where a memory BAR is.
     pub fn bar(self, index: u8) -> usize {
         let low = self.read::<u32>(BAR0 + 4 * index) & BAR_ADDRESS;
@@ -200,11 +227,16 @@ impl Function {
     /// Moves a memory BAR, with decoding off meanwhile, as drivers and systems do.
     pub fn move_bar(self, index: u8, place: usize) {
         self.decode(false);
+        self.write_bar(index, place);
+        self.decode(true);
+    }
+
+    /// Writes a memory BAR, decoded or not.
+    pub fn write_bar(self, index: u8, place: usize) {
         self.write(BAR0 + 4 * index, place as u32);
         if self.is_wide(index) {
             self.write(BAR0 + 4 * index + 4, (place >> 32) as u32);
         }
-        self.decode(true);
     }
 
     /// Turns memory decoding on or off.
@@ -224,8 +256,16 @@ fn memory(mask: u32) -> u32 {
     place
 }
 
+/// Puts the first BAR of each of `functions` at one place and has them decode it, all at once; then none does.
+pub fn overlap(functions: impl Iterator<Item = Function> + Clone) {
+    functions.clone().for_each(|function| function.move_bar(0, SPARE));
+    // Reads of registers do no harm; who answers is open.
+    mmio::read::<u32>(SPARE);
+    functions.for_each(|function| function.decode(false));
+}
+
 /// Every function on bus 0.
-pub fn functions() -> impl Iterator<Item = Function> {
+pub fn functions() -> impl Iterator<Item = Function> + Clone {
     (0..32)
         .flat_map(|device| {
             let several = Function::at(device, 0).read::<u8>(HEADER_TYPE) & MULTIFUNCTION != 0;

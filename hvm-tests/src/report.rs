@@ -46,6 +46,11 @@ pub fn skip(text: fmt::Arguments) {
     note(SKIP, "Skip", text);
 }
 
+/// Whether the test that runs has failed, or gone wrong, by now.
+pub fn failed() -> bool {
+    RESULT.load(Relaxed) > SKIP
+}
+
 /// Announces a test by its place in `tests::ALL`; what is reported from now on is its own.
 pub fn begin(test: usize) {
     RESULT.store(SUCCESS, Relaxed);

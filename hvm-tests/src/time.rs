@@ -67,9 +67,17 @@ pub fn wait(ms: u64) {
 
 /// Lets `ms` milliseconds pass without halting, to the point.
 pub fn spin(ms: u64) {
+    during(ms, core::hint::spin_loop);
+}
+
+/// Repeats `step` for `ms` milliseconds, without halting; how often that was.
+pub fn during(ms: u64, mut step: impl FnMut()) -> u64 {
     let begin = ticks();
     let limit = ms * TICKS_PER_MS.load(Relaxed);
-    while ticks() - begin < limit {
-        core::hint::spin_loop();
-    }
+    (1..)
+        .find(|_| {
+            step();
+            ticks() - begin >= limit
+        })
+        .unwrap_or(0)
 }

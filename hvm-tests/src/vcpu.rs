@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The two vCPUs: the first runs the test, the second takes interrupts.
+//! The two vCPUs: the first runs the test, the second takes interrupts, and now and then works beside the first.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 
-use x86_64::instructions::interrupts::enable_and_hlt;
+use x86_64::instructions::interrupts::{enable, enable_and_hlt};
 
 use crate::{apic, report, tables, time};
 
@@ -17,6 +17,14 @@ const START_MS: u64 = 2000;
 
 static SECOND_RUNS: AtomicBool = AtomicBool::new(false);
 static SECOND_ID: AtomicU8 = AtomicU8::new(0);
+
+/// What the second vCPU repeats; it may use what both may use at once.
+type Work<'a> = &'a (dyn Fn() + Sync);
+
+/// The `Work` that the second vCPU is to repeat, or null.
+static WORK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// Whether the second vCPU works; it looks at `WORK` no more after it has said no.
+static BUSY: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" {
     static trampoline: u8;
@@ -63,7 +71,28 @@ extern "C" fn second_vcpu() -> ! {
     apic::enable();
     apic::set_logical_id(2);
     SECOND_RUNS.store(true, Ordering::Release);
+    enable();
     loop {
-        enable_and_hlt();
+        let work = WORK.load(Ordering::Acquire).cast::<Work>();
+        BUSY.store(!work.is_null(), Ordering::Release);
+        // SAFETY: `beside` keeps the work until this vCPU is not busy any more.
+        match unsafe { work.as_ref() } {
+            Some(work) => work(),
+            None => enable_and_hlt(),
+        }
+    }
+}
+
+/// The second vCPU, which must run, repeats `work` while the first does what `meanwhile` says.
+pub fn beside(work: Work, meanwhile: impl FnOnce()) {
+    WORK.store((&raw const work).cast_mut().cast(), Ordering::Release);
+    if time::until(START_MS, || BUSY.load(Ordering::Acquire)) {
+        meanwhile();
+    } else {
+        report::error(format_args!("the second vCPU does not work"));
+    }
+    WORK.store(ptr::null_mut(), Ordering::Release);
+    while BUSY.load(Ordering::Acquire) {
+        core::hint::spin_loop();
     }
 }

@@ -55,11 +55,22 @@ class Test:
     seconds: int  # under emulation, until it counts as hung
     on: tuple = (("edu",),)  # what it can run on: sets of device kinds, the first of which it is run on alone
     tests: tuple = ()  # the names of the tests it runs, in turn
+    ends: bool = False  # it ends its guest: nothing runs after it
+    config: str = ""  # further lines of xl's configuration
 
     @property
     def functional(self):
         """Whether it judges something by itself; the others are tools (a benchmark, an idle guest) or batches."""
-        return self.category == "functional"
+        return self.category in ("functional", "xsa")
+
+    @property
+    def shared(self):
+        """Whether it runs with others in a batch.
+
+        Where a device must never be enabled, the view from outside is of the whole guest; and a configuration of its
+        own makes a guest of its own.
+        """
+        return self.functional and self.enables != "never" and not self.config
 
     @property
     def batch(self):
@@ -99,11 +110,8 @@ def _described(folder):
 
 
 def _batches(folder, tests):
-    """One batch for each set of devices that a test can share with others.
-
-    Where a device must never be enabled, the view from outside is of the whole guest: such a test stays alone.
-    """
-    sharing = [test for test in tests if test.functional and test.enables != "never"]
+    """One batch for each set of devices that a test can share with others; what ends the guest is the last in it."""
+    sharing = sorted((test for test in tests if test.shared), key=lambda test: test.ends)
     for devices in dict.fromkeys(devices for test in sharing for devices in test.on):
         chosen = [test for test in sharing if devices in test.on]
         name = f"batch-{'-'.join(devices)}"
@@ -220,7 +228,7 @@ def configuration(test, image, device=None):
     """A test's configuration in xl's form."""
     lines = [
         f'name="test-{_ENVIRONMENT}-{test.name}"', 'type="hvm"', f"vcpus={test.vcpus}", "memory=32",
-        f'firmware_override="{image}"', 'vga="none"', 'on_reboot="destroy"',
+        f'firmware_override="{image}"', 'vga="none"', 'on_reboot="destroy"', *test.config.splitlines(),
     ]
     if device:
         lines.append(f'pci=["{device}"]')

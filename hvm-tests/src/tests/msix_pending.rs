@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! An entry's mask holds its message back, and no other's; its pending bit shows it; unmasked, it arrives once.
 
-use crate::{Device, Message, Msix, apic, check};
+use crate::cases::{self, FIRST};
+use crate::{Device, check};
 
-const FIRST: u8 = 0x40;
 const TIMES: u32 = 2;
 /// Sources that take part.
 const MOST: u32 = 4;
 
 pub fn run(device: &dyn Device) {
-    let msix = Msix::of(device.function());
-    let sources = device.sources().min(MOST);
-    for n in 0..sources {
-        msix.program(n, Message::fixed(apic::id(), FIRST + n as u8));
-    }
-    msix.enable(true);
+    let (msix, sources) = cases::each_its_own(device, MOST);
     for n in 0..sources {
         let other = (n + 1) % sources;
         msix.mask(n, true);

@@ -47,7 +47,7 @@ class Metadata(unittest.TestCase):
 
     def test_every_pair_of_test_and_devices_is_in_one_image(self):
         tests = described()
-        wanted = {(name, on) for name, test in tests.items() if test.functional and test.enables != "never" for on in test.on}
+        wanted = {(name, on) for name, test in tests.items() if test.shared for on in test.on}
         batched = [(name, batch.devices) for batch in tests.values() if batch.batch for name in batch.tests]
         self.assertEqual(sorted(batched), sorted(wanted))
 
@@ -55,6 +55,20 @@ class Metadata(unittest.TestCase):
         tests = described()
         shared = {name for batch in tests.values() if batch.batch for name in batch.tests}
         self.assertEqual([name for name in shared if tests[name].enables == "never"], [])
+
+    def test_what_needs_a_configuration_shares_no_image(self):
+        tests = described()
+        shared = {name for batch in tests.values() if batch.batch for name in batch.tests}
+        self.assertEqual([name for name in shared if tests[name].config], [])
+
+    def test_nothing_runs_after_what_ends_the_guest(self):
+        tests = described()
+        for batch in (test for test in tests.values() if test.batch):
+            self.assertEqual([name for name in batch.tests[:-1] if tests[name].ends], [], batch.name)
+
+    def test_only_the_last_configuration_line_is_the_tests(self):
+        test = guests.Test("x", Path("x"), "", "functional", 1, "no", "sometimes", 60, config="hvm_pirq=1")
+        self.assertEqual(guests.configuration(test, "/image").splitlines()[-1], "hvm_pirq=1")
 
     def test_batch_has_the_cpus_of_its_tests(self):
         tests = described()
