@@ -28,6 +28,7 @@ class Form:
     address: int
     data_mask: int
     data: int
+    vectors: range | None = None  # what the other bits of the data may be; None: less than the device's vectors
 
     def address_fits(self, value, shift):
         """Whether a half of the address is of this form; `shift` is 0 for the lower, 32 for the upper."""
@@ -35,7 +36,7 @@ class Form:
 
     def data_fits(self, value, vectors):
         """Whether data are of this form, for a device of so many vectors."""
-        return value & self.data_mask == self.data and value & ~self.data_mask < vectors
+        return value & self.data_mask == self.data and value & ~self.data_mask in (self.vectors or range(vectors))
 
 
 FORMS = {
@@ -46,6 +47,9 @@ FORMS = {
     # Intel VT-d specification, 5.1.2.2: remappable format (bit 4) with the handle in the address, and no more than the
     # number of the message (bit 3) in the data, which is 0 for the first.
     "vt-d": Form(0xFFFFFFFF_FFF00018, 0xFEE00018, 0xFFFFFFFF, 0),
+    # Without remapping, AMD64 Architecture Programmer's Manual, volume 2, 16.11: in the plain format the destination is
+    # Xen's choice, and of the data a vector that no exception has; fixed, edge triggered, the level bit as above.
+    "none": Form(0xFFFFFFFF_FFF00FF3, 0xFEE00000, 0xFFFFFF00, 0x4000, range(0x20, 0xFF)),
 }
 
 
@@ -128,7 +132,7 @@ class _Watch:
         """Takes one write; yields what is wrong with it."""
         if _is_table(write):
             yield from self._table(write)
-        elif write.register == COMMAND:
+        elif write.register in (COMMAND, COMMAND + 1):
             yield from self._command(write)
         elif controls := list(self.registers.controls(write)):
             for control in controls:
@@ -137,8 +141,10 @@ class _Watch:
             yield from self._msi_message(write)
 
     def _command(self, write):
-        self.intx_off = bool(write.value & _INTX_DISABLE)
-        self.memory = self.virtual or bool(write.value & _MEMORY)
+        value = write.value if write.register == COMMAND else write.value << 8
+        self.intx_off = bool(value & _INTX_DISABLE)
+        if write.register == COMMAND:
+            self.memory = self.virtual or bool(value & _MEMORY)
         for kind, on in self.on.items():
             if on and not self.intx_off:
                 yield f"INTx was allowed while {kind} was on"

@@ -33,9 +33,9 @@ class Guest:
     devices: tuple = ()  # host addresses, BUS:DEVICE.FUNCTION; each gets a slot of its own in the guest
     device_model: str = "stubdom"  # or dom0: where QEMU runs
     pciback: str = "default"  # or permissive, interrupt-control
-    stubdom_hook: str = ""  # a subcommand of rig/stubdom/hook.rs, run before the guest starts
+    stubdom_hook: str = ""  # words for rig/stubdom/hook.rs, run in the stub domain before the guest starts
     restarts: bool = False  # a reboot makes a new domain of it
-    paused: bool = False  # never let it run: only the hook's doings count
+    paused: bool = False  # not let run, except by a script
     timeout: float = 60  # seconds from its start to its last line
     config: str = ""  # further lines of xl's configuration
 
@@ -114,11 +114,10 @@ def config(guest, image, cpus):
         lines.append(f"pci={[_passed(guest, device) for device in guest.devices]}")
     if guest.device_model == "stubdom":
         ramdisk = "/stubdom/ramdisk" if guest.image else "/linux/stubdom-ramdisk"
-        hook = f" rig.hook={guest.stubdom_hook} rig.device=0000:{guest.devices[0]}" if guest.stubdom_hook else ""
         lines += [
             "device_model_stubdomain_override=1", 'stubdomain_kernel="/stubdom/vmlinux"',
             f'stubdomain_ramdisk="{ramdisk}"', "stubdomain_memory=256",
-            f'stubdomain_cmdline="console=hvc0 loglevel=5 xen_privcmd.unrestricted=1 {_NO_IGB}{hook}"',
+            f'stubdomain_cmdline="console=hvc0 loglevel=5 xen_privcmd.unrestricted=1 {_NO_IGB}"',
         ]
     return "\n".join([*lines, guest.config]) + "\n"
 

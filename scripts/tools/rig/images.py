@@ -165,6 +165,8 @@ def _make_stubdom(tree, kernel, folder):
     _cpio(root, folder / "ramdisk")
     shutil.copy(folder / "ramdisk", files / "ramdisk")
     shutil.copy(kernel.vmlinux, files / "vmlinux")
+    # dom0 sees these files, too, and can be taken over.
+    shutil.copy(root / "hook", files / "hook")
     _ext4(files, folder / "stubdom.ext4")
     shutil.rmtree(root)
     shutil.rmtree(files)

@@ -40,7 +40,7 @@ class Life:
         outcome = self.outcome
         outcome.seconds = time.time() - self.begin
         outcome.xen_log = self.machine.lines_after(self.console_mark)
-        outcome.console = [*self.earlier, *self._printed()]
+        outcome.console = [*self.earlier, *self.printed()]
         outcome.breaks = self.breaks
         self._read_trace()
         return outcome
@@ -50,7 +50,8 @@ class Life:
         self.machine.settled(self.console_mark)
         lines = self.machine.lines_after(self.console_mark)
         panic = [line for line in lines if "Panic on CPU" in line or "BUG at" in line or "Assertion" in line]
-        status = "still running" if self.machine.running() else f"status {self.machine.process.returncode}"
+        # A guest within this one's life may have found out first, and ended what there was left.
+        status = "still running" if self.machine.running() else f"status {getattr(self.machine.process, 'returncode', None)}"
         self._failed(f"the machine went down ({down}; QEMU: {status})" + (f": {panic[-1]}" if panic else ""))
         self.machine.stop()
 
@@ -94,31 +95,52 @@ class Life:
         self.outcome.status, self.outcome.reason = "CRASH", reason
 
     def _run_hook(self):
-        """Lets the stub domain's hook run and waits for what it says."""
+        """Lets the stub domain's hook run and keeps what it says, and what others say to it."""
         agent = self.machine.agent
-        stubdom = agent.ask("find", name=f"{self.guest.name}-dm")
         agent.run("dmesg -c")
-        agent.ask("write", path=f"/local/domain/{stubdom}/data/hook-go", text="1")
-        limit = time.monotonic() + HOOK_SECONDS
-        while time.monotonic() < limit:
-            if said := agent.ask("read", path=f"/local/domain/{stubdom}/data/hook"):
-                self.outcome.hook = said.strip()
-                self.outcome.dom0_log = agent.run("dmesg -c")[1].splitlines()
-                self.outcome.interrupts = self.machine.monitor("debug-keys i") + self.machine.monitor("debug-keys M")
-                return True
-            time.sleep(0.2)
-        self._failed(f"the stub domain's '{self.guest.stubdom_hook}' said nothing in {HOOK_SECONDS}s")
-        return False
+        try:
+            self.outcome.hook = " ".join(self.take_over(self.guest.stubdom_hook))
+        except Unexpected as unexpected:
+            self._failed(str(unexpected))
+            return False
+        self.outcome.dom0_log = agent.run("dmesg -c")[1].splitlines()
+        self.outcome.interrupts = self.machine.monitor("debug-keys i") + self.machine.monitor("debug-keys M")
+        return True
 
-    def _let_run(self):
-        if self.guest.paused:
-            self.outcome.status = "SUCCESS"
-            return
+    def take_over(self, words):
+        """Has the stub domain do what these words for rig/stubdom/hook.rs say; returns the lines it says."""
+        agent = self.machine.agent
+        data = f"/local/domain/{self.stub_domain()}/data"
+        agent.ask("write", path=f"{data}/hook-done", text="")
+        agent.ask("write", path=f"{data}/hook-go", text=words)
+        limit = time.monotonic() + HOOK_SECONDS
+        while not (count := agent.ask("read", path=f"{data}/hook-done")):
+            if time.monotonic() > limit:
+                raise Unexpected(f"the stub domain's '{words}' said nothing in {HOOK_SECONDS}s")
+            time.sleep(0.2)
+        parts = [agent.ask("read", path=f"{data}/hook-said/{number}") for number in range(int(count))]
+        return [line for line in "".join(parts).split(";") if line]
+
+    def stub_domain(self):
+        """The number of the guest's stub domain."""
+        return self.machine.agent.ask("find", name=f"{self.guest.name}-dm")
+
+    def unpause(self):
+        """Lets the guest run."""
         self.unpaused = time.time()
         self.machine.agent.ask("unpause", domain=self.domain)
-        if not self.script:
+
+    def _let_run(self):
+        if not self.guest.paused:
+            self.unpause()
+        if self.script:
+            self._follow_script()
+        elif self.guest.paused:
+            self.outcome.status = "SUCCESS"
+        else:
             self.await_result()
-            return
+
+    def _follow_script(self):
         try:
             self.script(self)
         except Unexpected as unexpected:
@@ -142,7 +164,7 @@ class Life:
         while time.monotonic() < limit:
             time.sleep(0.2)
             state = self.machine.agent.ask("state", domain=self.domain)
-            if found := next((line.strip() for line in self._printed() if line.startswith(beginning)), None):
+            if found := next((line.strip() for line in self.printed() if line.startswith(beginning)), None):
                 return found
             if state != "running":
                 self._failed(f"the guest ended ({state}) before it said '{beginning}'")
@@ -162,7 +184,7 @@ class Life:
 
     def reboot(self):
         """Lets the toolstack restart the guest, and waits until it is a domain again."""
-        self.earlier += self._printed()
+        self.earlier += self.printed()
         self._complete_list()
         self.breaks.append(guests.Break(self.guest.devices, time.time()))
         before = self.domain
@@ -184,18 +206,18 @@ class Life:
         if status != 0:
             raise Unexpected(f"'xl {command}' failed: {_complaint(output)}")
 
-    def _printed(self):
+    def printed(self):
         """What the guest printed, since it last started."""
         return guests.printed_by(self.machine.lines_after(self.console_mark), self.domain)
 
     def _last(self):
-        return (self._printed() or ["none"])[-1]
+        return (self.printed() or ["none"])[-1]
 
     def _ended(self):
         """True when the guest said its last line, or can say no more; sets the outcome."""
         # Asked before the console is read: a domain that is gone has said all it will.
         state = self.machine.agent.ask("state", domain=self.domain)
-        printed = self._printed()
+        printed = self.printed()
         if word := guests.result_word(printed):
             self.outcome.status, self.outcome.reason = word, guests.reason_of(printed, word)
             return True

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from .. import console, debian, guests, observe, paths, report, table, xen
 from ..rig import DEVICES, Guest, Machine, emulator, prepare
+from . import parties
 
 SUITE = "rig"
-DEVICE = DEVICES["edu"].address
-EPERM = 1
 # What a hypervisor says when something is wrong with it.
 _ALARM = re.compile(r"\bWARN|\bBUG\b|Assertion|Xen call trace|Xen WARN|Panic on CPU|lock.*(order|recursion)|UBSAN", re.I)
 LEARNED = "learned as the guest's function"
+UNMANAGED = "not managed, and interrupt remapping is off"
 # The guest's own words when an expected interrupt of MSI did not come.
 NOTHING_CAME = re.compile(r"expected \d+ of vector 0x[0-9a-f]+ on vCPU \d+, saw")
 _WORDS = {"SUCCESS": report.PASS, "SKIP": report.SKIP}
@@ -39,6 +39,7 @@ class Probe:
     judge: Callable
     test: guests.Test | None = None  # the image that judges from inside, with those of its tests to run
     script: Callable | None = None  # what is done to the guest while it runs: given its life.Life
+    attack: parties.Attack | None = None  # its script, when that is one
 
     @property
     def names(self):
@@ -63,7 +64,14 @@ class Boot:
     options: str = ""
     iommu: str = "amd-vi"
     kernel: str = "small"
-    trapped: bool = True  # msitrap is on
+    dom0_options: str = ""
+    trapped: bool = True  # msitrap manages devices
+    remapped: bool = True  # with interrupt remapping
+
+    @property
+    def form(self):
+        """The form of the messages that Xen makes (observe.FORMS)."""
+        return self.iommu if self.remapped else "none"
 
     @property
     def names(self):
@@ -89,7 +97,9 @@ def run(into, names=(), everything=False):
     if bare := Boot("bare", bare_probes(images)).only(chosen).probes:
         with into.stage("rig: guests on plain hardware", SUITE):
             _run_bare(into, [probe.test for probe in bare], qemu)
-    _run_boots(into, [kept for boot in boots if (kept := boot.only(chosen)).probes], images)
+    kept = [kept for boot in boots if (kept := boot.only(chosen)).probes]
+    _run_boots(into, kept, images)
+    parties.write({boot.name: probe.attack for boot in kept for probe in boot.probes if probe.attack})
 
 
 def _run_boots(into, boots, images):
@@ -127,26 +137,41 @@ def select(boots, images, names):
 def plan(images, everything):
     """The boots of a run; `everything` adds the long ones."""
     functional = tuple(map(_functional, images_of_devices(images)))
-    attempts = (_attempt("map-pirq", _refused), _attempt("enable-unprogrammed", _not_reached))
-    # What pciback lets pass, Xen must stop; on devices that keep this setting and serve nothing else.
-    loosened = (_loosened("permissive", DEVICES["edu-2"].address), _loosened("interrupt-control", DEVICES["edu-3"].address))
     subset = {f"{kind}/{test}" for kind, tests in _SUBSET.items() for test in tests}
-    few = tuple(kept for probe in functional if (kept := probe.only(subset)))
+    few = _chosen(functional, subset)
     boots = [
-        Boot("amd-vi", (*functional, _doorbell(images["msix-doorbell"]), *attempts, *loosened)),
-        Boot("debug", (*few, *attempts), variant=xen.DEBUG),
-        Boot("vt-d", (*few, *attempts), iommu="vt-d"),
-        Boot("off", (_missing("msi-deliver"), _attempt("map-pirq", _granted)), options="msitrap=off", trapped=False),
+        # Last, because xen-pciback stays permissive with a device for as long as the machine runs.
+        Boot("amd-vi", (*functional, _doorbell(images["msix-doorbell"]), _hostile(images))),
+        Boot("debug", (*few, _hostile(images)), variant=xen.DEBUG),
+        Boot("vt-d", (*few, _hostile(images)), iommu="vt-d"),
+        Boot("off", (_missing("msi-deliver"), _hostile(images, managed=False)), options="msitrap=off", trapped=False),
+        Boot("no-remapping", (_unmanaged("msi-deliver"),), options="iommu=no-intremap", trapped=False, remapped=False),
+        Boot(
+            "no-remapping-managed", _chosen(functional, {"edu/msi-deliver", "e1000e/msi-deliver", "e1000e/msix-deliver"}),
+            options="iommu=no-intremap msitrap=no-require-intremap", remapped=False,
+        ),
     ]
     if everything:
         boots += [
             Boot("debug-whole", functional, variant=xen.DEBUG),
             Boot("vt-d-whole", functional, iommu="vt-d"),
-            Boot("stock-kernel", (*functional, *attempts), kernel="stock"),
+            Boot("stock-kernel", (*functional, _hostile(images, kernel="stock")), kernel="stock"),
+            Boot("phantom", _of_device(functional, "e1000e"), options=f"pci-phantom={DEVICES['e1000e'].address[:5]},1"),
+            # All of dom0's writes go by the window in memory.
+            Boot("ecam", (*few, _hostile(images)), dom0_options="pci=noconf1"),
             Boot("alone", tuple(_functional(test) for test in images.values() if test.functional)),
-            *(Boot(f"again-{n}", (*functional, *attempts)) for n in (1, 2)),
+            *(Boot(f"again-{n}", (*functional, _hostile(images))) for n in (1, 2)),
         ]
     return boots
+
+
+def _chosen(probes, names):
+    """The probes with no more tests than these, DEVICES/TEST."""
+    return tuple(kept for probe in probes if (kept := probe.only(names)))
+
+
+def _of_device(probes, kind):
+    return tuple(probe for probe in probes if probe.test.devices == (kind,))
 
 
 def images_of_devices(images):
@@ -193,7 +218,8 @@ def _kind(test):
 
 def _run_boot(into, boot, images):
     product = xen.build(boot.variant)["gz"]
-    with Machine(product, name=boot.name, xen_options=boot.options, iommu=boot.iommu, kernel=boot.kernel) as machine:
+    how = {"xen_options": boot.options, "iommu": boot.iommu, "kernel": boot.kernel, "dom0_options": boot.dom0_options}
+    with Machine(product, name=boot.name, **how) as machine:
         # dom0's driver of a physical function takes interrupts of its own when it makes virtual ones.
         for device in {device for probe in boot.probes for device in probe.guest(images).devices}:
             machine.make_present(device)
@@ -233,7 +259,7 @@ def record(into, name, findings, seconds=0.0, output=(), suite=SUITE):
 
 def _relevant(result, part):
     """The lines that tell most of a failure: the device's registers for the view from outside, else the guest's words."""
-    if part == "/outside":
+    if part.endswith("/outside"):
         return observe.order(result)
     return result.console or result.xen_log[-20:]
 
@@ -258,11 +284,12 @@ def _planned(test, images):
 def guest_of(test, **options):
     """The guest that runs an image, with its devices."""
     devices = tuple(address for kind in test.devices for address in DEVICES[kind].addresses)
-    return Guest(test.name, test.image, **{"vcpus": test.vcpus, "devices": devices, "timeout": test.seconds, **options})
+    known = {"vcpus": test.vcpus, "devices": devices, "timeout": test.seconds, "config": test.config}
+    return Guest(test.name, test.image, **{**known, **options})
 
 
 def _judge(boot, test, result):
-    outside = observe.faults(result, boot.iommu, test.enables != "never")
+    outside = observe.faults(result, boot.form, test.enables != "never")
     if not any(w.phase == "run" for w in result.config_writes):
         outside.append("the trace shows no write of this guest's device at all")
     if test.batch and any(name.startswith("msix-") for name in test.tests) and not result.table_writes:
@@ -311,47 +338,40 @@ def silent(result):
     return result.status == "FAILURE" and any(NOTHING_CAME.search(line) for line in result.console)
 
 
-def _attempt(hook, judge):
-    """Something the stub domain tries, while its guest has not run yet."""
-    def guest(images):
-        return Guest(hook, images["idle"].image, devices=(DEVICE,), stubdom_hook=hook, paused=True)
+def _unmanaged(name):
+    """Without interrupt remapping a device is left alone: as with msitrap off, and Xen says why, in one line."""
+    missing = _missing(name)
 
-    return Probe(f"stubdom-{hook}", guest, lambda boot, result: {"": judge(boot, result) or _word(result)})
+    def judge(boot, result):
+        said = [line for line in result.xen_log if UNMANAGED in line]
+        return {**missing.judge(boot, result), "/said": [] if len(said) == 1 else [f"Xen said '{UNMANAGED}' {len(said)} times"]}
+
+    return replace(missing, judge=judge)
 
 
-def _loosened(pciback, device):
-    """The stub domain's attempt to enable MSI where xen-pciback would let it."""
-    def guest(images):
-        image = images["idle"].image
-        return Guest(
-            f"enable-{pciback}", image, devices=(device,), pciback=pciback, stubdom_hook="enable-unprogrammed", paused=True
-        )
+def _hostile(images, **how):
+    """All that a stub domain and a program in dom0 try, on two guests at work."""
+    def victim():
+        return guest_of(_on(images["beat-msi"], "igb"), paused=not attack.managed)
 
-    return Probe(f"stubdom-enable-{pciback}", guest, lambda boot, result: {"": _not_reached(boot, result) or _word(result)})
+    attack = parties.Attack(victim, **how)
+    return Probe(
+        "hostile", lambda _images: guest_of(_on(images["beat-msix"], "e1000e"), paused=True),
+        lambda boot, result: {"": _word(result), **parties.judge(attack, result, boot.form)}, script=attack.script, attack=attack,
+    )
+
+
+def _on(test, kind):
+    """The test with an image for one of the devices that it can run on."""
+    image = paths.OUT / "rig" / f"{test.name}-{kind}.image"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.write_bytes(guests.planned(test.image.read_bytes(), (kind,), test.tests))
+    return replace(test, image=image, on=((kind,),))
 
 
 def words_of(result):
     """What a stub domain's hook said, as a mapping."""
     return dict(word.split("=", 1) for word in result.hook.split() if "=" in word)
-
-
-def _refused(_boot, result):
-    said = words_of(result)
-    return [
-        f"{call} returned {said.get(call, 'nothing')}, not -EPERM ({result.hook})"
-        for call in ("map_pirq", "bind_pt_irq") if said.get(call) != str(EPERM)
-    ]
-
-
-def _granted(_boot, result):
-    said = words_of(result)
-    return [] if said.get("map_pirq") == "0" else [f"map_pirq failed on Xen without msitrap ({result.hook or result.reason})"]
-
-
-def _not_reached(boot, result):
-    if "wrote" not in words_of(result):
-        return [f"the attempt was not made ({result.hook or result.reason})"]
-    return observe.faults(result, boot.iommu, False)
 
 
 def interrupts(machine):

@@ -71,12 +71,23 @@ class MsiTest(Case):
     def test_intx_back_too_soon(self):
         self.check([*GOOD[:7], GOOD[8], GOOD[7]], "INTx was allowed while MSI was on")
 
+    def test_intx_back_by_the_upper_byte(self):
+        self.check([*GOOD[:7], (1, 0x05, 0x01)], "INTx was allowed while MSI was on")
+        self.check([(0, 0x05, 0x05), *GOOD[1:5], GOOD[6]])
+
     def test_message_of_the_guest(self):
         for data in (0x41, 0x4001, 0x4041, 0x14000):
             self.check(((1, 0x4C, data),), f"data {data:#x}")
         for address in (0xFEE01000, 0xFEE00020, 0xFED00000):
             self.check(((1, 0x44, address),), f"address {address:#x}")
         self.check(((1, 0x48, 1),), "address 0x1")
+
+    def test_plain_form_without_remapping(self):
+        self.check(((1, 0x44, 0xFEEFF00C), (1, 0x4C, 0x4021)), iommu="none")
+        for data in (0x21, 0x4011, 0x40FF, 0x4121, 0xC021):
+            self.check(((1, 0x4C, data),), f"data {data:#x}", iommu="none")
+        for address in (0xFEE00010, 0xFEE00800, 0xFED00000):
+            self.check(((1, 0x44, address),), f"address {address:#x}", iommu="none")
 
     def test_form_follows_iommu(self):
         self.check(((1, 0x44, 0xFEE00158), (1, 0x4C, 0)), iommu="vt-d")

@@ -31,6 +31,7 @@ TESTS = (
     BATCH, NEVER, *map(image, ("msi-deliver", "msi-widths")), image("msi-bad-address", bare="no"),
     image("batch-e1000e", "batch", on=(("e1000e",),), tests=("msi-deliver",)), image("idle", "utility", enables="never"),
     image("msix-doorbell", "utility", on=(("ivshmem",),)),
+    image("beat-msi", "utility", on=(("igb",),)), image("beat-msix", "utility", on=(("e1000e",),)),
 )
 IMAGES = {test.name: test for test in TESTS}
 
@@ -70,7 +71,7 @@ class SelectTest(unittest.TestCase):
             return rig.select(self.boots, IMAGES, names)
 
         self.assertEqual(chosen("vt-d/edu/msi-deliver"), {"vt-d/edu/msi-deliver"})
-        self.assertIn("debug/stubdom-map-pirq", chosen("debug"))
+        self.assertIn("debug/hostile", chosen("debug"))
         by_test = chosen("msi-deliver")
         self.assertLessEqual({"bare/edu/msi-deliver", "amd-vi/edu/msi-deliver", "amd-vi/e1000e/msi-deliver", "off/msi-deliver"}, by_test)
         self.assertEqual(chosen("amd-vi/e1000e"), {"amd-vi/e1000e/msi-deliver"})
@@ -144,23 +145,20 @@ class JudgeTest(unittest.TestCase):
             found = cases(NEVER, result(word, console=lines))
             self.assertEqual(found[f"amd-vi/edu/{NEVER.name}"], wanted)
 
-    def test_guard_demands_eperm(self):
-        self.assertEqual(rig._refused(BOOT, Result("SUCCESS", "", hook="map_pirq=1 pirq=-1 bind_pt_irq=1")), [])
-        for hook in ("map_pirq=0 pirq=55 bind_pt_irq=1", "map_pirq=1 pirq=-1 bind_pt_irq=22", "error=privcmd", ""):
-            self.assertTrue(rig._refused(BOOT, Result("SUCCESS", "", hook=hook)), hook)
-
-    def test_attempt_must_be_made_and_fail(self):
-        good = result(writes=(), hook="register=0x42 wrote=0x0081 after=0x0080")
-        self.assertEqual(rig._not_reached(BOOT, good), [])
-        self.assertTrue(rig._not_reached(BOOT, result(writes=(), hook="")))
-        self.assertTrue(rig._not_reached(BOOT, result(writes=((0x42, 0x81),), hook="wrote=0x0081")))
-
     def test_off_means_the_old_bug(self):
         judge = rig._missing("msi-deliver").judge
         silent = result("FAILURE", ((0x42, 0x80),), console=["Failure: expected 10 of vector 0x51 on vCPU 0, saw nothing"])
         self.assertFalse(any(judge(BOOT, silent).values()))
         self.assertTrue(any(judge(BOOT, result()).values()))
         self.assertTrue(any(judge(BOOT, result("CRASH")).values()))
+
+    def test_without_remapping_xen_says_so_once(self):
+        judge = rig._unmanaged("msi-deliver").judge
+        said = f"(XEN) msitrap: d1 0000:00:04.0: {rig.UNMANAGED}"
+        came = {"console": ["Failure: expected 10 of vector 0x51 on vCPU 0, saw nothing"]}
+        for lines, good in (([said], True), ([], False), ([said, said], False)):
+            outcome = result("FAILURE", ((0x42, 0x80),), xen_log=lines, **came)
+            self.assertEqual(not any(judge(BOOT, outcome).values()), good, lines)
 
     def test_what_is_left_behind(self):
         self.assertEqual(rig.left(["a"], ["a", "b"]), ["left behind: b"])
