@@ -28,7 +28,7 @@ class Life:
         self.trace_mark = machine.trace_log.stat().st_size
         self.begin, self.unpaused, self.end = time.time(), None, None
         self.domain = None
-        self.earlier, self.breaks = [], []
+        self.earlier, self.breaks, self.asked = [], [], 0
         self.outcome = guests.Result("CRASH", "")
 
     def result(self):
@@ -111,14 +111,14 @@ class Life:
         """Has the stub domain do what these words for rig/stubdom/hook.rs say; returns the lines it says."""
         agent = self.machine.agent
         data = f"/local/domain/{self.stub_domain()}/data"
-        agent.ask("write", path=f"{data}/hook-done", text="")
-        agent.ask("write", path=f"{data}/hook-go", text=words)
+        self.asked += 1
+        agent.ask("write", path=f"{data}/hook-go", text=f"{self.asked} {words}")
         limit = time.monotonic() + HOOK_SECONDS
-        while not (count := agent.ask("read", path=f"{data}/hook-done")):
+        while (done := (agent.ask("read", path=f"{data}/hook-done") or "0 0").split())[0] != str(self.asked):
             if time.monotonic() > limit:
                 raise Unexpected(f"the stub domain's '{words}' said nothing in {HOOK_SECONDS}s")
             time.sleep(0.2)
-        parts = [agent.ask("read", path=f"{data}/hook-said/{number}") for number in range(int(count))]
+        parts = [agent.ask("read", path=f"{data}/hook-said/{number}") for number in range(int(done[1]))]
         return [line for line in "".join(parts).split(";") if line]
 
     def stub_domain(self):
