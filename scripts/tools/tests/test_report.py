@@ -22,7 +22,7 @@ test slow_one ... ignored
 failures:
 
 ---- random_guests stdout ----
-thread 'random_guests' panicked at tests/invariants.rs:9:5:
+thread 'random_guests' panicked at tests/invariants/main.rs:9:5:
 enabled with nothing bound
 
 failures:
@@ -86,7 +86,7 @@ class ReportTest(unittest.TestCase):
         cases = host.parse_tests(CARGO)
         self.assertEqual([case.result for case in cases], [report.PASS, report.FAIL, report.SKIP])
         self.assertEqual(cases[1].seconds, 1.25)
-        self.assertEqual(cases[1].reason, "tests/invariants.rs:9:5: enabled with nothing bound")
+        self.assertEqual(cases[1].reason, "tests/invariants/main.rs:9:5: enabled with nothing bound")
 
 
 class TreeTest(unittest.TestCase):

@@ -88,7 +88,23 @@ struct Interrupt {
     source: Source,
     bound: Option<Message>,
     masked: bool,
+    /// The device has Xen's message for it.
+    programmed: bool,
 }
+
+/// What the device answers once it is the guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// Something else each time.
+    Noise,
+    /// What its registers hold.
+    Truth,
+    /// Nothing: it was pulled out, and no write reaches it any more.
+    Gone,
+}
+
+/// A call that changes something: its name, and two numbers that belong to it.
+pub type Event = (&'static str, u64, u64);
 
 /// The hardware and Xen, as far as they matter.
 #[derive(Debug)]
@@ -96,8 +112,11 @@ pub struct Fake {
     kind: Kind,
     /// The device is the guest's: from here on what it answers must not matter.
     pub assigned: bool,
-    /// What the device answers once assigned, changed at every read.
+    /// What the device answers once assigned.
+    pub answers: Answers,
     noise: u32,
+    /// All that was done to the device and asked of Xen.
+    pub done: Vec<Event>,
     /// The Command register.
     pub command: u16,
     msi_control: u16,
@@ -105,8 +124,11 @@ pub struct Fake {
     /// The mask bits of the MSI-X table, as a host driver left them.
     masked: Vec<bool>,
     mapped: BTreeMap<i32, Interrupt>,
-    /// Calls that fail: how many more succeed before one does.
+    /// Calls that fail: how many more succeed before one does; and all after it, if so told.
     pub fail_after: Option<u32>,
+    pub keeps_failing: bool,
+    /// Calls that might have failed.
+    pub fallible: u32,
     pub failures: u32,
     pub log: Vec<String>,
     /// Tables and windows that were not given back.
@@ -123,7 +145,9 @@ impl Fake {
         Self {
             kind,
             assigned: false,
+            answers: Answers::Noise,
             noise: 0x1234_5678,
+            done: Vec::new(),
             command: 0x0402,
             // A host driver may have left them on.
             msi_control: kind.msi_control() | 1,
@@ -131,6 +155,8 @@ impl Fake {
             masked: vec![false; kind.vectors.into()],
             mapped: BTreeMap::new(),
             fail_after: None,
+            keeps_failing: false,
+            fallible: 0,
             failures: 0,
             log: Vec::new(),
             outstanding: 0,
@@ -152,8 +178,9 @@ impl Fake {
         self.command & 0x400 != 0
     }
 
+    /// Whether its memory is decoded; of one that is gone nobody can tell.
     pub fn decoded(&self) -> bool {
-        self.command & 2 != 0
+        self.command & 2 != 0 || self.is_gone()
     }
 
     /// Whether an interrupt is mapped.
@@ -167,7 +194,7 @@ impl Fake {
             Source::Msi(nth) => self.msi_enabled() && u32::from(nth) < 1 << (self.msi_control >> 4 & 7),
             Source::Msix(index) => self.msix_delivers() && !self.masked[usize::from(index)],
         };
-        let found = self.mapped.values().find(|interrupt| interrupt.source == source)?;
+        let found = self.mapped.values().find(|interrupt| interrupt.source == source && interrupt.programmed)?;
         found.bound.filter(|_| on && (!found.masked || matches!(source, Source::Msi(_))))
     }
 
@@ -184,9 +211,10 @@ impl Fake {
     }
 
     fn fails(&mut self) -> Result<(), Errno> {
+        self.fallible += 1;
         match self.fail_after {
             Some(0) => {
-                self.fail_after = None;
+                self.fail_after = self.keeps_failing.then_some(0);
                 self.failures += 1;
                 Err(Errno(28))
             }
@@ -217,7 +245,8 @@ impl Fake {
             }
         }
         for (index, masked) in (0..).zip(&self.masked) {
-            let bound = self.mapped.values().any(|i| i.source == Source::Msix(index) && i.bound.is_some());
+            let bound =
+                self.mapped.values().any(|i| i.source == Source::Msix(index) && i.bound.is_some() && i.programmed);
             assert!(!self.msix_delivers() || *masked || bound, "MSI-X entry {index} unmasked with nothing bound");
         }
     }
@@ -226,8 +255,9 @@ impl Fake {
         self.fails()?;
         let first = self.next_pirq;
         for source in sources {
+            self.did("map", source.number(), 0);
             assert!(self.mapped.values().all(|i| i.source != source), "an interrupt was forgotten: {:?}", self.mapped);
-            self.mapped.insert(self.next_pirq, Interrupt { source, bound: None, masked: true });
+            self.mapped.insert(self.next_pirq, Interrupt { source, bound: None, masked: true, programmed: true });
             self.next_pirq += 1;
         }
         self.check();
@@ -247,30 +277,34 @@ impl Fake {
     }
 }
 
+impl Source {
+    fn number(self) -> u64 {
+        match self {
+            Self::Msi(nth) => 0x1_0000 | u64::from(nth),
+            Self::Msix(index) => index.into(),
+        }
+    }
+}
+
 impl Hardware for Fake {
     fn read_config(&mut self, device: Sbdf, register: u16) -> u32 {
         assert_eq!(device, DEVICE);
-        if self.assigned {
-            self.noise = self.noise.rotate_left(7) ^ 0x9e37_79b9;
-            return self.noise;
-        }
-        match register {
-            0x04 => self.command.into(),
-            MSI => u32::from(self.msi_control) << 16 | 0x7005,
-            MSIX => u32::from(self.msix_control | (self.kind.vectors - 1)) << 16 | 0x0011,
-            0x74 => self.kind.table,
-            0x78 => self.kind.pending,
-            _ => panic!("reads register {register:#x} at assignment"),
+        match (self.assigned, self.answers) {
+            (true, Answers::Noise) => self.noise(),
+            (true, Answers::Gone) => u32::MAX,
+            _ => self.register(register),
         }
     }
 
     fn write_config(&mut self, device: Sbdf, offset: u16, size: u8, value: u32) {
         // Invariant 1: addresses and data are Xen's to write, through `map`; only control is written.
         assert_eq!(device, DEVICE);
+        self.did("write", offset.into(), value.into());
         match (offset, size) {
+            _ if self.is_gone() => self.on_behalf = None,
             (0x42, 2) => {
                 assert_eq!(value & !0x71, 0, "writes {value:#x} to MSI's control");
-                self.msi_control = value as u16;
+                self.msi_control = self.kind.msi_control() | value as u16;
             }
             (0x72, 2) => {
                 assert_eq!(value & !0xc000, 0, "writes {value:#x} to MSI-X's control");
@@ -301,7 +335,10 @@ impl Hardware for Fake {
     }
 
     fn set_intx_disable(&mut self, _: Sbdf, disable: bool) {
-        self.command = self.command & !0x400 | u16::from(disable) << 10;
+        self.did("intx", disable.into(), 0);
+        if !self.is_gone() {
+            self.command = self.command & !0x400 | u16::from(disable) << 10;
+        }
         self.check();
     }
 
@@ -320,6 +357,7 @@ impl Hardware for Fake {
 
     fn unmap(&mut self, pirq: Pirq) {
         let first = self.mapped.remove(&pirq.0.get()).expect("unmaps what is not mapped");
+        self.did("unmap", first.source.number(), 0);
         assert!(self.silent(first.source), "takes the interrupt from under an enabled device");
         assert!(first.bound.is_none(), "unmaps what is bound");
         let mut next = pirq.0.get() + 1;
@@ -337,12 +375,15 @@ impl Hardware for Fake {
         let interrupt = self.interrupt(pirq);
         interrupt.masked |= interrupt.bound.is_none();
         interrupt.bound = Some(plain(message));
+        let source = interrupt.source;
+        self.did("bind", source.number(), message.vector().into());
         self.check();
         Ok(())
     }
 
     fn unbind(&mut self, pirq: Pirq) {
         let source = self.interrupt(pirq).source;
+        self.did("unbind", source.number(), 0);
         assert!(self.silent(source), "unbinds under an enabled device");
         assert!(self.interrupt(pirq).bound.take().is_some(), "unbinds twice");
     }
@@ -351,7 +392,9 @@ impl Hardware for Fake {
         let interrupt = self.interrupt(pirq);
         assert!(interrupt.bound.is_some(), "masks what is not bound");
         interrupt.masked = masked;
-        if let Source::Msix(index) = interrupt.source {
+        let source = interrupt.source;
+        self.did("mask", source.number(), masked.into());
+        if let Source::Msix(index) = source {
             assert!(self.decoded(), "reaches for an entry while memory is not decoded");
             self.masked[usize::from(index)] = masked;
         }
@@ -365,10 +408,15 @@ impl Hardware for Fake {
             Source::Msix(_) => assert!(!self.msix_delivers(), "programs an entry while it may deliver"),
         }
         self.fails()?;
-        if let Source::Msix(index) = source {
-            assert!(self.decoded(), "programs an entry while memory is not decoded");
-            self.masked[usize::from(index)] = masked;
+        if matches!(source, Source::Msix(_)) && !self.decoded() {
+            // As Xen answers, which looks for itself.
+            return Err(Errno(6));
         }
+        self.did("again", source.number(), 0);
+        if let Source::Msix(index) = source {
+            self.masked[usize::from(index)] = masked && !self.is_gone();
+        }
+        self.interrupt(pirq).programmed = true;
         Ok(())
     }
 
@@ -402,7 +450,11 @@ impl Hardware for Fake {
         assert!(window.locate(address, size).is_some(), "reads {address:#x} outside of its window");
         let table = self.kind.table_address()..self.kind.table_address() + u64::from(self.kind.vectors) * 16;
         assert!(!table.contains(&address), "asks the device for its table");
-        u64::from(self.noise)
+        match self.answers {
+            Answers::Noise => u64::from(self.noise()),
+            Answers::Truth => 0,
+            Answers::Gone => u64::MAX,
+        }
     }
 
     fn write_memory(&mut self, window: &Window, address: u64, size: u8, value: u64) {
@@ -410,6 +462,7 @@ impl Hardware for Fake {
         assert!(window.locate(address, size).is_some(), "writes {address:#x} outside of its window");
         assert!(!self.kind.pending_address().contains(&address), "writes pending bits");
         let offset = address.wrapping_sub(self.kind.table_address());
+        self.did("memory", address, value);
         if let Some(masked) = self.masked.get_mut((offset / 16) as usize) {
             // Invariant 1 again: Xen's own messages come with `map_msix`.
             assert_eq!((offset % 16, size, value), (12, 4, 1), "writes the table");
@@ -424,6 +477,45 @@ impl Hardware for Fake {
 }
 
 impl Fake {
+    fn did(&mut self, name: &'static str, first: u64, second: u64) {
+        self.done.push((name, first, second));
+    }
+
+    fn noise(&mut self) -> u32 {
+        self.noise = self.noise.rotate_left(7) ^ 0x9e37_79b9;
+        self.noise
+    }
+
+    fn register(&self, register: u16) -> u32 {
+        match register {
+            0x04 => self.command.into(),
+            MSI => u32::from(self.msi_control) << 16 | 0x7005,
+            MSIX => u32::from(self.msix_control | (self.kind.vectors - 1)) << 16 | 0x0011,
+            0x74 => self.kind.table,
+            0x78 => self.kind.pending,
+            _ if self.assigned => 0,
+            _ => panic!("reads register {register:#x} at assignment"),
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.assigned && self.answers == Answers::Gone
+    }
+
+    /// Somebody pulls it out: it raises nothing any more.
+    pub fn pull_out(&mut self) {
+        self.answers = Answers::Gone;
+        (self.msi_control, self.msix_control) = (0, 0);
+    }
+
+    /// It forgets everything, as after a reset (PCI Express Base Specification 6.0, section 6.6).
+    pub fn reset(&mut self) {
+        (self.command, self.msi_control, self.msix_control) = (0, self.kind.msi_control(), 0);
+        self.masked.fill(true);
+        self.mapped.values_mut().for_each(|interrupt| interrupt.programmed = false);
+        self.check();
+    }
+
     /// A write of dom0's, as it reaches the device.
     pub fn host_wrote(&mut self, offset: u16, size: u8, value: u32) {
         for (at, byte) in (offset..offset + u16::from(size)).zip(value.to_le_bytes()) {
