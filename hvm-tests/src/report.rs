@@ -2,9 +2,9 @@
 //! The result of the test, in the words and the final line of XTF.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::{hypervisor, say, tests};
+use crate::{hypervisor, say, tests, time};
 
 /// Lines of one kind that are printed; the rest are only counted.
 const SHOWN: u32 = 20;
@@ -23,6 +23,8 @@ static LINES: AtomicU32 = AtomicU32::new(0);
 /// The test that runs, as its place in `tests::ALL`, or `NONE`.
 static RUNNING: AtomicUsize = AtomicUsize::new(NONE);
 const NONE: usize = usize::MAX;
+/// When it began, by the TSC.
+static BEGAN: AtomicU64 = AtomicU64::new(0);
 
 fn note(result: u8, word: &str, text: fmt::Arguments) {
     RESULT.fetch_max(result, Relaxed);
@@ -56,6 +58,7 @@ pub fn begin(test: usize) {
     RESULT.store(SUCCESS, Relaxed);
     LINES.store(0, Relaxed);
     RUNNING.store(test, Relaxed);
+    BEGAN.store(time::ticks(), Relaxed);
     say!("Test: {}", tests::ALL[test].name);
 }
 
@@ -67,6 +70,7 @@ pub fn end() {
     }
     let result = RESULT.load(Relaxed);
     if let Some(test) = tests::ALL.get(RUNNING.swap(NONE, Relaxed)) {
+        say!("It took {} ms.", time::since(BEGAN.load(Relaxed)));
         say!("Result of {}: {}", test.name, word(result));
     }
     OVERALL.fetch_max(result, Relaxed);

@@ -21,6 +21,11 @@ pub fn ticks() -> u64 {
     unsafe { _rdtsc() }
 }
 
+/// Milliseconds since the TSC was `begin`.
+pub fn since(begin: u64) -> u64 {
+    (ticks() - begin) / TICKS_PER_MS.load(Relaxed).max(1)
+}
+
 /// Measures the TSC against channel 2 of the 8254.
 pub(crate) fn calibrate() {
     let start = PIT_HERTZ * CALIBRATION_MS / 1000;

@@ -4,7 +4,7 @@
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 
-use x86_64::instructions::interrupts::{enable, enable_and_hlt};
+use x86_64::instructions::interrupts::{enable, enable_and_hlt, without_interrupts};
 
 use crate::{apic, report, tables, time};
 
@@ -93,6 +93,31 @@ pub fn beside(work: Work, meanwhile: impl FnOnce()) {
     }
     WORK.store(ptr::null_mut(), Ordering::Release);
     while BUSY.load(Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+}
+
+/// Does `action` while no vCPU takes interrupts, nor so much as looks at its local APIC.
+pub fn undisturbed(action: impl FnOnce()) {
+    if !SECOND_RUNS.load(Ordering::Acquire) {
+        return without_interrupts(action);
+    }
+    let [held, over] = [const { AtomicBool::new(false) }; 2];
+    let hold = || {
+        without_interrupts(|| {
+            held.store(true, Ordering::Release);
+            wait_for(&over);
+        });
+    };
+    beside(&hold, || {
+        wait_for(&held);
+        without_interrupts(action);
+        over.store(true, Ordering::Release);
+    });
+}
+
+fn wait_for(flag: &AtomicBool) {
+    while !flag.load(Ordering::Acquire) {
         core::hint::spin_loop();
     }
 }

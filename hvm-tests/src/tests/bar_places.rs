@@ -2,10 +2,8 @@
 //! The table's BAR where no system puts it: outside of anything, over RAM, over the interrupt controllers, at what a
 //! size probe leaves, with odd upper halves. Each time the device works when the BAR is back.
 
-use x86_64::instructions::interrupts::without_interrupts;
-
 use crate::mmio;
-use crate::{Device, Message, Msix, apic, cases, check, time};
+use crate::{Device, Message, Msix, apic, cases, check, time, vcpu};
 
 /// No part of the image is there, and a guest of 32 MiB has it.
 const RAM: usize = 30 << 20;
@@ -37,7 +35,7 @@ pub fn run(device: &dyn Device) {
     let wide = if function.is_wide(bar) { &upper[..] } else { &[] };
     for &(what, place) in PLACES.iter().chain(wide) {
         // Nobody is to be disturbed where it stands now.
-        without_interrupts(|| {
+        vcpu::undisturbed(|| {
             function.move_bar(bar, place);
             time::spin(STAY_MS);
             function.move_bar(bar, home);
@@ -60,7 +58,7 @@ fn works(what: &str, device: &dyn Device, msix: Msix) {
 fn probe_while_decoded(device: &dyn Device, msix: Msix, home: usize) {
     let (function, bar) = (device.function(), msix.table_bar());
     for _ in 0..3 {
-        without_interrupts(|| {
+        vcpu::undisturbed(|| {
             function.write_bar(bar, !0);
             function.write_bar(bar, home);
         });

@@ -5,7 +5,7 @@
 
 use crate::{Device, cases};
 
-const WRITES: usize = 40_000;
+const WRITES: usize = 12_000;
 
 pub fn run(device: &dyn Device) {
     cases::flood(device, WRITES);
