@@ -57,7 +57,7 @@ def unknown_names(page, text):
 
 def log_texts():
     """What the module can say in Xen's log."""
-    sources = [paths.TOP / "src/core/message.rs", paths.TOP / "src/host/managed.rs"]
+    sources = [paths.TOP / "src/core/message.rs", paths.TOP / "src/host/managed.rs", paths.TOP / "src/host/refusals.rs"]
     return [text for source in sources for text in re.findall(r'c"([^"]+)"', source.read_text())]
 
 
