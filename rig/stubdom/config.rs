@@ -28,24 +28,15 @@ impl Way for Device {
     }
 }
 
-/// How much is tried.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Pains {
-    /// All ones and all zeros.
-    Extremes,
-    /// And each bit alone.
-    EachBit,
-}
-
-/// Writes all of it, each time putting back what was there; a line for each register and width: REGISTER/WIDTH,
-/// how many writes, the bits that a write changed, and how many writes failed.
-pub fn try_all(device: &Device, way: &dyn Way, pains: Pains) -> Result<String, String> {
+/// Writes all ones, all zeros and each bit alone, and each time puts back what was there; a line for each register and
+/// width: REGISTER/WIDTH, how many writes, how many failed, the bits that changed.
+pub fn try_all(device: &Device, way: &dyn Way) -> Result<String, String> {
     let mut lines = Vec::new();
     for (first, length) in device.message_registers()? {
         for register in first..first + length {
             let fitting = way.widths().iter().filter(|width| register % **width as u64 == 0);
             for width in fitting.filter(|width| register + **width as u64 <= first + length.next_multiple_of(4)) {
-                lines.push(Written::at(device, register, *width).by(way, pains)?);
+                lines.push(Written::at(device, register, *width).by(way)?);
             }
         }
     }
@@ -76,10 +67,9 @@ impl<'a> Written<'a> {
         Self { device, register, width, tried: 0, failed: 0, changed: 0 }
     }
 
-    fn by(mut self, way: &dyn Way, pains: Pains) -> Result<String, String> {
+    fn by(mut self, way: &dyn Way) -> Result<String, String> {
         let before = self.device.read(self.register, self.width)?;
-        let bits = if pains == Pains::EachBit { 8 * self.width } else { 0 };
-        let flipped = (0..bits).map(|bit| before ^ 1 << bit);
+        let flipped = (0..8 * self.width).map(|bit| before ^ 1 << bit);
         for value in [u32::MAX, 0].into_iter().chain(flipped) {
             self.write(way, value, before)?;
         }

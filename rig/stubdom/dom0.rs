@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::calls;
-use crate::config::{self, Pains, Way};
+use crate::config::{self, Way};
 use crate::device::Device;
 
 /// The subcommand that does one store, and may never come back from it.
@@ -57,7 +57,7 @@ pub fn attempt(what: &str, address: &str) -> Result<String, String> {
 
 /// Every bit of the message capabilities, INTx-disable, and registers that are free.
 fn by(device: &Device, way: &dyn Way) -> Result<String, String> {
-    let mut lines = vec![config::try_all(device, way, Pains::EachBit)?];
+    let mut lines = vec![config::try_all(device, way)?];
     for register in FREE_REGISTERS {
         let before = device.read(register, 1)?;
         way.write(register, 1, before ^ 0x50)?;
