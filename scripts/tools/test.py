@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from . import console, report, table
+from . import console, mutants, report, table
 from .rig import room
 from .suites import drivers, host, object as objects, rig
 
@@ -20,6 +20,8 @@ Tests msitrap.
   scripts/test rig NAME...   only the guests so named
   scripts/test drivers [NAME...]
                              only Linux, or only these of its machines and scenarios
+  scripts/test mutants [GUARD...]
+                             takes out each guard in turn: a test has to fail (long)
   scripts/test table         puts the last run's table of devices into README.md
 
 The last line counts; the status is 0 only when nothing failed. Results are in
@@ -36,11 +38,13 @@ def main(words):
         table.put()
         return 0
     everything, origin = options.part == "all", table.origin()
-    if options.part in (None, "all", "rig", "drivers"):
+    if options.part in (None, "all", "rig", "drivers", "mutants"):
         room.check()
     into = report.Report()
     if options.part in (None, "all", "host"):
         host.run(into)
+    if options.part == "mutants":
+        mutants.run(into, options.names)
     if options.part == "coverage":
         host.run_module(into, shown=True)
     if options.part in (None, "all", "object"):
@@ -56,14 +60,14 @@ def main(words):
 
 def _parse(words):
     parser = argparse.ArgumentParser(
-        prog="scripts/test", usage="scripts/test [all | host | coverage | object | rig [NAME...] | drivers [NAME...] | table]",
+        prog="scripts/test", usage="scripts/test [all | host | coverage | object | rig [NAME...] | drivers [NAME...] | mutants [GUARD...] | table]",
         description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", nargs="?", choices=("all", "host", "coverage", "object", "rig", "drivers", "table"), help=argparse.SUPPRESS)
+    parser.add_argument("part", nargs="?", choices=("all", "host", "coverage", "object", "rig", "drivers", "mutants", "table"), help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
-    if options.names and options.part not in ("rig", "drivers"):
-        parser.error("names go with 'rig' and 'drivers'")
+    if options.names and options.part not in ("rig", "drivers", "mutants"):
+        parser.error("names go with 'rig', 'drivers' and 'mutants'")
     return options
 
 

@@ -37,14 +37,19 @@ _NAMES = {RELEASE: "xen-4.20", DEBUG: "xen-4.20-debug"}
 
 def build(variant=RELEASE):
     """Builds one variant, or takes it from the cache; returns its files in out/ by kind (gz, efi, syms)."""
-    tree = Tree(variant, xensource.patched())
+    folder = made(variant, xensource.patched())
+    return {kind: _publish(folder / file, variant, kind) for kind, file in _PRODUCTS.items()}
+
+
+def made(variant, source):
+    """The folder of the cache with a variant of the Xen in the folder `source`."""
+    tree = Tree(variant, source)
     config = tree.config()
     unit = module.build(module.Mitigations.of_config(config))
     inputs = [tree.source.name, config, unit, *compiler_versions(), Path(__file__)]
-    folder = cache.build(
+    return cache.build(
         f"xen-{variant.name}", inputs, lambda into: _make(tree, config, unit, into), f"building Xen ({variant.name})"
     )
-    return {kind: _publish(folder / file, variant, kind) for kind, file in _PRODUCTS.items()}
 
 
 class Tree:

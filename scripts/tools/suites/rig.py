@@ -5,6 +5,7 @@ import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from .. import console, debian, guests, observe, paths, report, table, xen
 from ..rig import DEVICES, Guest, Machine, emulator, prepare
@@ -68,6 +69,7 @@ class Boot:
     iommu: str = "amd-vi"
     kernel: str = "small"
     dom0_options: str = ""
+    product: Path | None = None  # a Xen from elsewhere, in place of the variant's
     trapped: bool = True  # msitrap manages devices
     remapped: bool = True  # with interrupt remapping
 
@@ -101,11 +103,12 @@ def run(into, names=(), everything=False):
         with into.stage("rig: guests on plain hardware", SUITE):
             _run_bare(into, [probe.test for probe in bare], qemu)
     kept = [kept for boot in boots if (kept := boot.only(chosen)).probes]
-    _run_boots(into, kept, images)
+    run_boots(into, kept, images)
     parties.write({boot.name: probe.attack for boot in kept for probe in boot.probes if probe.attack})
 
 
-def _run_boots(into, boots, images):
+def run_boots(into, boots, images):
+    """Runs the probes of each boot."""
     ready = False
     with into.stage("rig: images", SUITE):
         if boots:
@@ -220,7 +223,7 @@ def _kind(test):
 
 
 def _run_boot(into, boot, images):
-    product = xen.build(boot.variant)["gz"]
+    product = boot.product or xen.build(boot.variant)["gz"]
     how = {"xen_options": boot.options, "iommu": boot.iommu, "kernel": boot.kernel, "dom0_options": boot.dom0_options}
     with Machine(product, name=boot.name, **how) as machine:
         # dom0's driver of a physical function takes interrupts of its own when it makes virtual ones.
