@@ -10,7 +10,7 @@ import time
 import tomllib
 from dataclasses import dataclass, replace
 
-from . import cache, console, guests, paths, report, toolchain, xen, xensource
+from . import cache, console, guests as hvm_tests, paths, report, toolchain, xen, xensource
 from .rig import prepare
 from .suites import host, rig
 
@@ -40,7 +40,7 @@ class Guard:
     name: str
     says: str
     invariant: int
-    file: str  # below the checkout, or, when it begins with xen/ or is Xen's otherwise, below Xen's source
+    file: str  # below the checkout, or, with `xen`, below Xen's source
     take: str
     tests: tuple
     leave: str = ""
@@ -72,7 +72,9 @@ def _place(guard):
 
 def run(into, names=()):
     """Takes out the guards, or those named; a guard that no test misses is a failed test of the report `into`."""
-    chosen = _chosen(read(), names)
+    guards = read()
+    PAGE.write_text(page(guards))
+    chosen = _chosen(guards, names)
     with into.stage("mutants: the module", SUITE):
         _run_module(into, [guard for guard in chosen if not guard.xen])
     with into.stage("mutants: Xen", SUITE):
@@ -99,12 +101,12 @@ def without(guard, text):
 
 def _judge(into, guard, failed, seconds, output=()):
     """Records whether each test that should miss the guard did."""
-    kept = [name for name in guard.tests if not any(_is_of(name, case) for case in failed)]
+    kept = [name for name in guard.tests if not any(is_of(name, case) for case in failed)]
     reason = f"without it, {', '.join(kept)} still passed" if kept else ""
     into.add(report.Case(SUITE, guard.name, report.FAIL if kept else report.PASS, seconds, reason, tuple(output)))
 
 
-def _is_of(name, case):
+def is_of(name, case):
     """Whether a failed case is the named test; one of the module's is named by its last word."""
     return name in (case, case.split("::")[-1])
 
@@ -161,7 +163,7 @@ def _run_xen(into, chosen):
     if not chosen:
         return
     prepare()
-    images = guests.build()
+    images = hvm_tests.build()
     for guard in chosen:
         begin = time.monotonic()
         seen = _Silent()
