@@ -75,6 +75,11 @@ def enables(result):
     return [w for w in result.config_writes if any(on for _kind, on, _value in _registers(result, w).controls(w))]
 
 
+def controls(result, write):
+    """What a write puts into Message Control: (capability, enabled, value) of each; nothing when it touches none."""
+    return () if _is_table(write) else _registers(result, write).controls(write)
+
+
 def faults(result, iommu, enable_allowed=True):
     """What breaks the invariants of managed devices, as sentences."""
     found = [f"dom0 wrote {_name(w)} <- {w.value:#x}" for w in by_dom0(result)]

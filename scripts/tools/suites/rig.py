@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import console, debian, guests, observe, paths, report, table, xen
 from ..rig import DEVICES, Guest, Machine, emulator, prepare
-from . import parties
+from . import life, parties
 
 SUITE = "rig"
 # What a hypervisor says when something is wrong with it.
@@ -145,11 +145,13 @@ def plan(images, everything):
     functional = tuple(map(_functional, images_of_devices(images)))
     subset = {f"{kind}/{test}" for kind, tests in _SUBSET.items() for test in tests}
     few = _chosen(functional, subset)
+    events, long = (tuple(_event(images, event) for event in chosen) for chosen in (life.EVENTS, life.LONG_EVENTS))
     boots = [
         # Last, because xen-pciback stays permissive with a device for as long as the machine runs.
         Boot("amd-vi", (*functional, _doorbell(images["msix-doorbell"]), _hostile(images))),
         Boot("debug", (*few, _hostile(images)), variant=xen.DEBUG),
         Boot("vt-d", few, iommu="vt-d"),
+        Boot("life", events),
         Boot("off", (_missing("msi-deliver"), _hostile(images, managed=False)), options="msitrap=off", trapped=False),
         Boot("no-remapping", (_unmanaged("msi-deliver"),), options="iommu=no-intremap", trapped=False, remapped=False),
         Boot(
@@ -160,6 +162,7 @@ def plan(images, everything):
     if everything:
         boots += [
             Boot("debug-whole", functional, variant=xen.DEBUG),
+            Boot("debug-life", (*events, *long), variant=xen.DEBUG),
             Boot("vt-d-whole", (*functional, _hostile(images)), iommu="vt-d"),
             Boot("stock-kernel", (*functional, _hostile(images, kernel="stock")), kernel="stock"),
             Boot("phantom", _of_device(functional, "e1000e"), options=f"pci-phantom={DEVICES['e1000e'].address[:5]},1"),
@@ -364,6 +367,15 @@ def _hostile(images, **how):
     return Probe(
         "hostile", lambda _images: guest_of(_on(images["beat-msix"], "e1000e"), paused=True),
         lambda boot, result: {"": _word(result), **parties.judge(attack, result, boot.form)}, script=attack.script, attack=attack,
+    )
+
+
+def _event(images, event):
+    """One event in the life of a device that is at work."""
+    one = life.Run(event)
+    return Probe(
+        f"life/{event.name}", lambda _images: guest_of(_on(images["beat-msix"], event.kind)),
+        lambda boot, result: one.judge(boot, result), script=one.script,
     )
 
 
