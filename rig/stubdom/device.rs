@@ -35,13 +35,17 @@ pub struct Device {
 
 impl Device {
     /// All devices of this domain; a stub domain sees no others than its guest's.
-    pub fn all() -> Vec<Self> {
-        names(Path::new(DEVICES)).into_iter().filter_map(|name| Self::open(&name).ok()).collect()
+    pub fn all() -> Result<Vec<Self>, String> {
+        let found = names(Path::new(DEVICES));
+        if found.is_empty() {
+            return Err("this domain has no devices".into());
+        }
+        found.iter().map(|name| Self::open(name)).collect()
     }
 
     /// The first device with an MSI capability.
     pub fn with_msi() -> Result<Self, String> {
-        let mut all = Self::all().into_iter();
+        let mut all = Self::all()?.into_iter();
         all.find(|device| device.msi_control().is_ok()).ok_or_else(|| "there is no device with MSI".into())
     }
 

@@ -6,7 +6,7 @@ use std::ffi::c_void;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::raw::{c_int, c_long};
+use std::os::raw::{c_int, c_long, c_ulong};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -31,11 +31,15 @@ const ENTRY: usize = 16;
 const FREE_REGISTERS: [u64; 2] = [0x0c, 0x0d];
 const PROT_READ_WRITE: c_int = 3;
 const MAP_SHARED: c_int = 1;
+const FIONREAD: c_ulong = 0x541b;
+/// Bytes. As a dword of a capability it sets the lowest bit of Message Control: enable, of MSI.
+const MOST_WAITING: u32 = 1 << 16;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 extern "C" {
     fn iopl(level: c_int) -> c_int;
     fn mmap(at: *mut c_void, length: usize, access: c_int, kind: c_int, file: c_int, offset: c_long) -> *mut c_void;
+    fn ioctl(file: c_int, request: c_ulong, ...) -> c_int;
     fn munmap(at: *mut c_void, length: usize) -> c_int;
     fn read(file: c_int, into: *mut c_void, length: usize) -> isize;
 }
@@ -120,13 +124,16 @@ impl Ecam {
 }
 
 impl Way for Ecam {
-    /// The kernel copies less than eight bytes one by one.
+    /// The kernel copies less than eight bytes one by one, but answers numbers of four.
     fn widths(&self) -> &[usize] {
-        &[1]
+        &[1, 4]
     }
 
     fn write(&self, register: u64, width: usize, value: u32) -> Result<(), String> {
-        self.0.put(register as usize, &value.to_le_bytes()[..width])
+        match width {
+            4 => self.0.put_number(register as usize, value),
+            _ => self.0.put(register as usize, &value.to_le_bytes()[..width]),
+        }
     }
 }
 
@@ -161,6 +168,21 @@ impl Mapping {
             Ok(())
         } else {
             Err(format!("store: {}", io::Error::last_os_error()))
+        }
+    }
+
+    /// Lets the kernel store a number in one go: how many bytes wait in a socket, so a small one.
+    fn put_number(&self, offset: usize, value: u32) -> Result<(), String> {
+        assert!(offset + 4 <= self.length);
+        let (mut sink, source) = UnixStream::pair().map_err(|error| format!("socket: {error}"))?;
+        if value > MOST_WAITING {
+            return Err(format!("no {value:#x} bytes fit into a socket"));
+        }
+        sink.write_all(&vec![0; value as usize]).map_err(|error| format!("socket: {error}"))?;
+        // SAFETY: asserted to be in the mapping, which holds no object of Rust's.
+        match unsafe { ioctl(source.as_raw_fd(), FIONREAD, self.at.add(offset)) } {
+            0 => Ok(()),
+            _ => Err(format!("store: {}", io::Error::last_os_error())),
         }
     }
 

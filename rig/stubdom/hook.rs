@@ -84,6 +84,6 @@ fn all_calls(own: &str, targets: &[&str]) -> Attempt {
 
 /// Every register of every device that the stub domain has.
 fn all_devices() -> Attempt {
-    let said = Device::all().into_iter().map(|device| config::try_all(&device, &device));
+    let said = Device::all()?.into_iter().map(|device| config::try_all(&device, &device));
     Ok(said.collect::<Result<Vec<_>, _>>()?.join("\n"))
 }

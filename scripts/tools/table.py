@@ -19,7 +19,7 @@ STEPS = {
 }
 TITLES = ("device", "interrupts", "guest tests", "only Xen's messages", *STEPS.values())
 # Results of a guest as a whole, beside its tests.
-_WHOLE = frozenset({"ran", "outside", "learned"})
+_WHOLE = frozenset({"ran", "outside", "learned", "log"})
 _NOT_RUN = "–"
 _CELL = re.compile(rf"\d+ of \d+|yes|no|{_NOT_RUN}")
 _MADE_BY = re.compile(r"Made by `scripts/test` on \d{4}-\d\d-\d\d from commit [0-9a-f]{7,40}(?: with changes)?\.")

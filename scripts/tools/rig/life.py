@@ -119,6 +119,8 @@ class Life:
                 raise Unexpected(f"the stub domain's '{words}' said nothing in {HOOK_SECONDS}s")
             time.sleep(0.2)
         parts = [agent.ask("read", path=f"{data}/hook-said/{number}") for number in range(int(done[1]))]
+        if not parts:
+            raise Unexpected(f"the stub domain did '{words}' and said nothing")
         return [line for line in "".join(parts).split(";") if line]
 
     def stub_domain(self):

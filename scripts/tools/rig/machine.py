@@ -30,14 +30,14 @@ _QEMU_ASSERTION = "iotlb_to_section: Assertion `section_index < d->map.sections_
 class Machine:
     """A context: entering boots Xen and dom0, leaving ends QEMU.
 
-    `xen` is a xen.gz; `linux` is needed for guests that run Linux; `dom0_options` are words for dom0's kernel. The
-    attributes `console_log` and `trace_log` are paths, `layouts` the devices.Layout of each device by host address, `version` is Xen's,
+    `xen` is a xen.gz; `linux` is needed for guests that run Linux. The attributes `console_log` and `trace_log` are
+    paths, `layouts` the devices.Layout of each device by host address, `version` is Xen's,
     `retries` the number of starts and guests repeated because of the emulator's own faults.
     """
 
     def __init__(
         self, xen, *, name="machine", xen_options="", iommu="amd-vi", kernel="small", devices=kinds.DEVICES.values(),
-        linux=False, dom0_options="",
+        linux=False,
     ):
         if iommu not in emulator.IOMMUS:
             raise console.Failure(f"there is no IOMMU '{iommu}'", f"Say {' or '.join(emulator.IOMMUS)}.")
@@ -46,7 +46,6 @@ class Machine:
         self.emulator = emulator.find(archive)
         self.images = images.build(archive, kernel, linux)
         self.setup = {"xen": Path(xen), "xen_options": xen_options, "iommu": iommu, "devices": self.devices}
-        self.dom0_options = dom0_options
         folder = paths.OUT / "rig" / name
         self.console_log, self.trace_log, self.qemu_log = (folder / f"{part}.log" for part in ("console", "trace", "qemu"))
         self.boots, self.retries, self.version = 0, 0, None
@@ -202,7 +201,7 @@ class Machine:
         ]
         setup = {
             **self.setup, "xen": emulator.unpacked_xen(self.setup["xen"], folder), "channels": channels,
-            "dom0_options": f"{self.dom0_options} {dom0_options}", "trace": folder / "trace", "folder": folder,
+            "dom0_options": dom0_options, "trace": folder / "trace", "folder": folder,
         }
         words = emulator.command(self.emulator, self.images, setup)
         by_hand = bool(dom0_options)

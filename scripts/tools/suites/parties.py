@@ -31,6 +31,8 @@ TARGETS = {
 _CROSSED = ("own+other", "own+dom0")
 _HOOK = "/stubdom/hook"
 _BEATS = 3
+# About one device of one guest; each of some ten reasons to refuse a message, and some events.
+_MOST_LINES = 20
 # Bytes of Command; Cache Line Size and Latency Timer, which are nobody's but dom0's.
 _COMMAND, _FREE_REGISTERS = (0x04, 0x05), (0x0C, 0x0D)
 
@@ -170,6 +172,8 @@ def faults_of_grants(answers):
 
 def faults_of_config(lines, layout):
     """What is wrong with writes to configuration space: each register must have been tried, and none changed."""
+    if errors := [line for line in lines if line.startswith("error=")]:
+        return errors
     tried = {(match[1], int(match[2])): match for line in lines if (match := _CONFIG.match(line))}
     found = [f"{register:#x} was not written" for register in _registers(layout) if (hex(register), 1) not in tried]
     found += [f"INTx-disable was not written, {width} bytes" for width in _widths(tried) if (_command(width), width) not in tried]
@@ -328,6 +332,7 @@ def _beats(life):
     return found[-1] if found else 0
 
 
+_SAID = re.compile(r"msitrap: d\d+ ([0-9a-f:.]+): ")
 _BEAT = re.compile(r"Beat (\d+): ")
 
 
@@ -348,7 +353,7 @@ def judge(attack, result, iommu):
         return {"/granted": faults_of_grants(seen.calls.get("unprogrammed", {}))}
     found = {
         "/calls": [f"{phase}: {fault}" for phase in ("unprogrammed", "at work") for fault in faults_of_calls(seen.calls.get(phase, {}))],
-        "/logged-once": repeated(result.xen_log),
+        "/log": verbose(result.xen_log) + repeated(result.xen_log),
         "/never-enabled": [f"the stub domain enabled it: {w}" for w in observe.enables(result) if w.phase == "assign"],
     }
     if attack.kernel == "small":
@@ -395,8 +400,14 @@ def outside(seen, result, iommu):
 
 def repeated(lines):
     """Lines of msitrap's that Xen logged more than once."""
-    own = [line for line in lines if "msitrap: " in line]
+    own = [line for line in lines if _SAID.search(line)]
     return sorted({f"logged {own.count(line)} times: {line}" for line in own if own.count(line) > 1})
+
+
+def verbose(lines):
+    """Devices of which msitrap said more than there are reasons for, in the life of one guest."""
+    said = [match[1] for line in lines if (match := _SAID.search(line))]
+    return [f"{said.count(device)} lines about {device}" for device in sorted(set(said)) if said.count(device) > _MOST_LINES]
 
 
 def write(attacks):

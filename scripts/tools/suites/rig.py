@@ -68,7 +68,6 @@ class Boot:
     options: str = ""
     iommu: str = "amd-vi"
     kernel: str = "small"
-    dom0_options: str = ""
     product: Path | None = None  # a Xen from elsewhere, in place of the variant's
     trapped: bool = True  # msitrap manages devices
     remapped: bool = True  # with interrupt remapping
@@ -166,8 +165,7 @@ def plan(images, everything):
             Boot("vt-d-whole", (*functional, _hostile(images)), iommu="vt-d"),
             Boot("stock-kernel", (*functional, _hostile(images, kernel="stock")), kernel="stock"),
             Boot("phantom", _of_device(functional, "e1000e"), options=f"pci-phantom={DEVICES['e1000e'].address[:5]},1"),
-            # All of dom0's writes go by the window in memory.
-            Boot("ecam", (*few, _hostile(images)), dom0_options="pci=noconf1"),
+            Boot("flood", (_functional(images["log-flood-million"]),)),
             Boot("alone", tuple(_functional(test) for test in images.values() if test.functional)),
             *(Boot(f"again-{n}", (*functional, _hostile(images))) for n in (1, 2)),
         ]
@@ -227,8 +225,7 @@ def _kind(test):
 
 def _run_boot(into, boot, images):
     product = boot.product or xen.build(boot.variant)["gz"]
-    how = {"xen_options": boot.options, "iommu": boot.iommu, "kernel": boot.kernel, "dom0_options": boot.dom0_options}
-    with Machine(product, name=boot.name, **how) as machine:
+    with Machine(product, name=boot.name, xen_options=boot.options, iommu=boot.iommu, kernel=boot.kernel) as machine:
         # dom0's driver of a physical function takes interrupts of its own when it makes virtual ones.
         for device in {device for probe in boot.probes for device in probe.guest(images).devices}:
             machine.make_present(device)
@@ -307,7 +304,7 @@ def _judge(boot, test, result):
         f"Xen did not log '{LEARNED}' of {device}" for device in result.layouts
         if not any(LEARNED in line and device in line for line in result.xen_log)
     ]
-    return {"/outside": outside, "/learned": unlearned}
+    return {"/outside": outside, "/learned": unlearned, "/log": parties.verbose(result.xen_log) + parties.repeated(result.xen_log)}
 
 
 def _word(result):

@@ -31,6 +31,7 @@ TESTS = (
     BATCH, NEVER, *map(image, ("msi-deliver", "msi-widths")), image("msi-bad-address", bare="no"),
     image("batch-e1000e", "batch", on=(("e1000e",),), tests=("msi-deliver",)), image("idle", "utility", enables="never"),
     image("msix-doorbell", "utility", on=(("ivshmem",),)),
+    image("log-flood-million", "utility", on=(("e1000e",),)),
     image("beat-msi", "utility", on=(("igb",),)), image("beat-msix", "utility", on=(("e1000e",),)),
 )
 IMAGES = {test.name: test for test in TESTS}
@@ -131,7 +132,7 @@ class JudgeTest(unittest.TestCase):
     def test_each_test_of_a_batch_is_a_result(self):
         two = guests.replace(BATCH, tests=("msi-deliver", "msi-widths"))
         found = cases(two, result())
-        self.assertEqual(set(found), {f"amd-vi/edu/{part}" for part in ("msi-deliver", "msi-widths", "ran", "outside", "learned")})
+        self.assertEqual(set(found), {f"amd-vi/edu/{part}" for part in ("msi-deliver", "msi-widths", "ran", "outside", "learned", "log")})
         self.assertEqual(set(found.values()), {report.PASS})
 
     def test_a_batch_that_dies_fails_what_ran_and_what_did_not(self):
