@@ -26,7 +26,7 @@ EDU_ID = b"\x34\x12\xe8\x11"
 EDU_ACKNOWLEDGE = 0x64
 COMMAND, MEMORY_DECODE = 0x04, 0x02
 # XenbusState values
-INIT_WAIT, CONNECTED = "2", "4"
+INIT_WAIT, INITIALISED, CONNECTED = "2", "3", "4"
 
 
 def value(store, path):
@@ -181,7 +181,10 @@ class Requests:
         """
         folder = f"/local/domain/0/backend/pci/{domain}/0"
         for number, device in enumerate(devices):
+            # libxl moves each of these when it takes one out, and crashes where one is missing.
             self.store.write("", f"{folder}/dev-{number}", f"0000:{device}")
+            self.store.write("", f"{folder}/key-{number}", f"0000:{device}")
+            self.store.write("", f"{folder}/state-{number}", INITIALISED)
             self.store.write("", f"{folder}/opts-{number}", "msitranslate=0,power_mgmt=0,permissive=0,rdm_policy=strict")
         self.store.write("", f"{folder}/num_devs", str(len(devices)))
 
