@@ -186,7 +186,6 @@ class Life:
 
     def reboot(self):
         """Lets the toolstack restart the guest, and waits until it is a domain again."""
-        self.earlier += self.printed()
         self._complete_list()
         self.breaks.append(guests.Break(self.guest.devices, time.time()))
         before = self.domain
@@ -197,6 +196,7 @@ class Life:
                 raise Unexpected(f"the guest did not restart in {CREATE_SECONDS}s")
             time.sleep(0.1)
         self.breaks[-1].end = time.time()
+        self.earlier += self.printed()
         self.domain = found
 
     def _complete_list(self):
