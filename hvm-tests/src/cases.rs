@@ -12,6 +12,8 @@ use crate::{Device, Msi, apic, check, invalid, mmio, report, say, time};
 pub const VECTOR: u8 = 0x5c;
 const TIMES: u32 = 3;
 const SETTLE_MS: u64 = 50;
+/// How many times that, at most, a line may take to come to rest on a machine that is busy.
+const RESTS: u32 = 20;
 const ROUNDS_IN_FLIGHT: u32 = 50;
 const CYCLES: u32 = 200;
 // Bits of a message's data.
@@ -61,7 +63,7 @@ pub fn line(device: &dyn Device, what: &str) {
     }
     // Xen keeps a guest's line asserted from a passed-through device's interrupt to the guest's next end of interrupt,
     // whatever the device does in between: a last INTx may come that is no longer the device's.
-    let quiet = (0..TIMES).any(|_| {
+    let quiet = (0..RESTS).any(|_| {
         interrupts::forget();
         time::wait(SETTLE_MS);
         interrupts::total() == 0
