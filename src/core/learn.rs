@@ -191,6 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn other_memory_at_the_right_distance() {
+        for (guest_frame, machine_frame, count) in [(0xf1f00, 0xfe900, 0x100), (0xf2100, 0xfeb00, 1)] {
+            let other = Mapping { guest_frame, machine_frame, count };
+            assert_eq!(found(GUEST, 0, bars(0x10_0000, false), other), None, "frame {machine_frame:#x}");
+        }
+    }
+
+    #[test]
+    fn address_bits_below_its_size_are_none() {
+        assert_eq!(found(GUEST | 0xf_f000, 0, bars(0x10_0000, false), WHOLE), Some(FUNCTION));
+    }
+
+    #[test]
     fn two_functions_at_one_address() {
         let mut headers = Headers::EMPTY;
         place(&mut headers, FUNCTION, GUEST, 0);

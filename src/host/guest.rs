@@ -361,6 +361,48 @@ mod tests {
     }
 
     #[test]
+    fn what_the_guest_wrote_into_command_before_counts() {
+        let (guest, mut hardware) = (Guest::empty(), Recorder::default());
+        assert_eq!(guest.manage(DEVICE, &mut hardware), Ok(true));
+        write(&guest, &mut hardware, 0x10, 0xf200_0000);
+        write(&guest, &mut hardware, 0x04, 0x402);
+        hardware.told();
+        guest.mapped(&BAR, &mut hardware);
+        assert_eq!(hardware.told(), "intx off");
+    }
+
+    #[test]
+    fn a_function_stands_for_one_device() {
+        let mut hardware = Recorder::default();
+        let guest = learned(&mut hardware);
+        hardware.said();
+        // Its base address is there, too.
+        assert_eq!(guest.manage(Sbdf(0x28), &mut hardware), Ok(true));
+        guest.mapped(&BAR, &mut hardware);
+        assert_eq!(hardware.said(), [""; 0]);
+        guest.release(DEVICE, &mut hardware);
+        hardware.said();
+        guest.mapped(&BAR, &mut hardware);
+        assert_eq!(hardware.said(), ["learned as the guest's function: 24"]);
+    }
+
+    #[test]
+    fn a_device_keeps_its_function() {
+        let mut hardware = Recorder::default();
+        let guest = learned(&mut hardware);
+        hardware.said();
+        let other = GuestFunction(0x20);
+        for (register, value) in [(0x10, 0xe000_0000), (0x04, 0x2)] {
+            let access = ConfigAccess::at(register, 4).map(|access| GuestAccess { function: other, access });
+            assert_eq!(access.map(|access| guest.write(access, value, &mut hardware)), Some(false));
+        }
+        guest.mapped(&Mapping { guest_frame: 0xe0000, ..BAR }, &mut hardware);
+        assert_eq!(hardware.said(), [""; 0]);
+        assert_eq!(write(&guest, &mut hardware, 0x44, 0xfee0_0000), Some(true));
+        assert_eq!((guest.answers(TABLE), guest.answers(0xe000_2000)), (true, false));
+    }
+
+    #[test]
     fn learned_registers_are_xens() {
         let mut hardware = Recorder::default();
         let guest = learned(&mut hardware);

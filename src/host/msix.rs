@@ -424,6 +424,17 @@ mod tests {
     }
 
     #[test]
+    fn once_it_is_reached_again_all_vectors_follow() {
+        let mut pair = Pair::new();
+        pair.control(ENABLE);
+        pair.program(0, 0x51, false);
+        pair.host.hold(&mut pair.hardware);
+        pair.guest.write_table(0x0c, 4, 1);
+        pair.hardware.told();
+        assert_eq!(pair.program(2, 0x52, false), "mask 50, map entry 2, bind 51 0x52, unmask 51, 0xa2=0x8000");
+    }
+
+    #[test]
     fn exhaustion_masks_one_and_is_tried_again_at_its_next_unmask() {
         let mut pair = Pair::new();
         pair.hardware.failing = ("map", 1);
