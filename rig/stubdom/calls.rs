@@ -107,7 +107,7 @@ const fn each(name: &'static str, by: By, words: fn(&Target, u64) -> Words) -> C
 use By::{DeviceModel, Domctl, EventChannel, OwnDomctl, Physdev};
 
 /// What is tried on each target, in this order.
-const CALLS: [Call; 44] = [
+const CALLS: [Call; 45] = [
     both("map_pirq MSI", Physdev(13), |t, _| map_pirq(t, 0, t.table << 12)),
     both("map_pirq MSI_SEG", Physdev(13), |t, _| map_pirq(t, 3, 0)),
     both("map_pirq MSI_SEG, MSI-X", Physdev(13), |t, _| map_pirq(t, 3, t.table << 12)),
@@ -130,6 +130,8 @@ const CALLS: [Call; 44] = [
     once("ioport_mapping of 0xcf8", Domctl(40), |_, _| [0xcf8 | 0xcf8 << 32, 8 | 1 << 32, 0, 0, 0]),
     both("memory_mapping of the table", Domctl(39), |t, _| [FREE_GUEST_FRAME, t.table, 1, 1, 0]),
     both("memory_mapping of the pending bits", Domctl(39), |t, _| [FREE_GUEST_FRAME + 1, t.pending, 1, 1, 0]),
+    // Xen finds nothing to undo there, unless the table was mapped.
+    once("memory_mapping undone where the table was left out", Domctl(39), |t, _| [FREE_GUEST_FRAME, t.table + 1, 1, 0, 0]),
     once("memory_mapping of the interrupt window", Domctl(39), |_, _| [FREE_GUEST_FRAME + 2, 0xfee00, 1, 1, 0]),
     both("assign_device", Domctl(37), |t, _| [0, t.sbdf(), 0, 0, 0]),
     both("test_assign_device", Domctl(45), |t, _| [0, t.sbdf(), 0, 0, 0]),

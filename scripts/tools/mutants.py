@@ -31,6 +31,14 @@ taken out, to the letter, stands in [tests/guards.toml](../tests/guards.toml), o
 | guard | invariant | where | tests that fail without it |
 |---|---|---|---|
 """
+_UNTESTED = """
+## Guards that no test misses
+
+Taken out alone, these change nothing that a test sees.
+
+| guard | where | why |
+|---|---|---|
+"""
 
 
 @dataclass(frozen=True)
@@ -59,21 +67,31 @@ def read(file=LIST):
     return found
 
 
-def page(guards):
+def page(guards, untested):
     """The text of docs/guards.md."""
-    return _HEAD + "".join(
+    rows = "".join(
         f"| {guard.says} | {guard.invariant} | `{_place(guard)}` | {', '.join(f'`{name}`' for name in guard.tests)} |\n" for guard in guards
     )
+    return _HEAD + rows + _UNTESTED + "".join(f"| {kept['says']} | `{_in_xen(kept['file'])}` | {kept['why']} |\n" for kept in untested)
+
+
+def untested():
+    """The guards of Xen's that no test misses, as in the list."""
+    return tomllib.loads(LIST.read_text()).get("untested", [])
 
 
 def _place(guard):
-    return f"Xen: {guard.file.removeprefix('xen/')}" if guard.xen else guard.file
+    return _in_xen(guard.file) if guard.xen else guard.file
+
+
+def _in_xen(file):
+    return f"Xen: {file.removeprefix('xen/')}"
 
 
 def run(into, names=()):
     """Takes out the guards, or those named; a guard that no test misses is a failed test of the report `into`."""
     guards = read()
-    PAGE.write_text(page(guards))
+    PAGE.write_text(page(guards, untested()))
     chosen = _chosen(guards, names)
     with into.stage("mutants: the module", SUITE):
         _run_module(into, [guard for guard in chosen if not guard.xen])

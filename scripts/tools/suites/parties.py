@@ -75,6 +75,7 @@ CALLS = {
     "ioport_mapping of 0xcf8": (_EACH, {}),
     "memory_mapping of the table": (_BOTH, {"own": _LEFT_OUT}),
     "memory_mapping of the pending bits": (_BOTH, {"own": _LEFT_OUT}),
+    "memory_mapping undone where the table was left out": (_EACH, {}),
     "memory_mapping of the interrupt window": (_EACH, {}),
     "assign_device": (_BOTH, {}),
     "test_assign_device": (_BOTH, {}),

@@ -39,7 +39,7 @@ class List(unittest.TestCase):
         self.assertEqual([guard.name for guard in self.guards if not guard.tests], [])
 
     def test_the_page_is_made_of_it(self):
-        self.assertEqual(mutants.PAGE.read_text(), mutants.page(self.guards))
+        self.assertEqual(mutants.PAGE.read_text(), mutants.page(self.guards, mutants.untested()))
 
 
 class TakingOut(unittest.TestCase):
