@@ -47,6 +47,7 @@ class Break:
     devices: tuple
     begin: float
     end: float | None = None  # None: they never came back
+    run: float | None = None  # when it was given back, or the guest spoke again; until then the toolstack assigns
 
 
 @dataclass

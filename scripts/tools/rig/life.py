@@ -183,9 +183,10 @@ class Life:
         """Gives a device to the running guest (xl pci-attach)."""
         self.breaks[-1].end = time.time()
         self._xl(f"pci-attach {self.guest.name} {device}")
+        self.breaks[-1].run = time.time()
 
     def reboot(self):
-        """Lets the toolstack restart the guest, and waits until it is a domain again."""
+        """Lets the toolstack restart the guest, and waits until it speaks again."""
         self._complete_list()
         self.breaks.append(guests.Break(self.guest.devices, time.time()))
         before = self.domain
@@ -198,6 +199,11 @@ class Life:
         self.breaks[-1].end = time.time()
         self.earlier += self.printed()
         self.domain = found
+        while not self.printed():
+            if time.monotonic() > limit:
+                raise Unexpected(f"the guest said nothing in {CREATE_SECONDS}s after its restart")
+            time.sleep(0.1)
+        self.breaks[-1].run = time.time()
 
     def _complete_list(self):
         if self.guest.device_model == "stubdom":
@@ -244,6 +250,8 @@ class Life:
         return device in self.guest.devices and self.begin <= time_of <= (self.end or time.time())
 
     def _phase(self, write):
+        if any(kept.run and kept.end <= write[0] < kept.run for kept in self.breaks):
+            return "assign"
         return "run" if self.unpaused and write[0] >= self.unpaused else "assign"
 
 
