@@ -15,7 +15,9 @@ def key(*inputs):
     for item in inputs:
         if isinstance(item, Path):
             for file in _files(item):
-                digest.update(f"{file.relative_to(item.parent)}\0{file.stat().st_mode & 0o111}\0".encode())
+                digest.update(
+                    f"{file.relative_to(item.parent)}\0{file.stat().st_mode & 0o111}\0".encode()
+                )
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
         else:
             digest.update(f"{item}\0".encode())
@@ -50,7 +52,7 @@ def build(name, inputs, make, says=None):
 
 
 def _place(scratch, folder):
-    """Gives a finished build its name, unless another command that ran at the same time was first."""
+    """Gives a finished build its name, unless another command was first."""
     try:
         scratch.rename(folder)
     except OSError:

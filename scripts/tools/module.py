@@ -16,7 +16,9 @@ OVERRIDES = paths.TOP / "scripts/x86_64-xen.json"
 # Cargo's own cache of compiled crates, shared by all builds.
 _TARGET = paths.CACHE / "cargo"
 _TARGET_NAME = "x86_64-xen"
-_SOURCES = [paths.TOP / name for name in ("Cargo.toml", "Cargo.lock", "src", "scripts/x86_64-xen.json")]
+_SOURCES = [
+    paths.TOP / name for name in ("Cargo.toml", "Cargo.lock", "src", "scripts/x86_64-xen.json")
+]
 _ENDBR64 = b"\xf3\x0f\x1e\xfa"
 _NOP4 = b"\x0f\x1f\x40\x00"
 
@@ -35,7 +37,14 @@ SECTIONS {
     .bss : { *(.bss .bss.*) }
 }
 """
-_DROPPED = (".comment", ".note.gnu.property", ".eh_frame", ".rela.eh_frame", ".gcc_except_table", ".debug*")
+_DROPPED = (
+    ".comment",
+    ".note.gnu.property",
+    ".eh_frame",
+    ".rela.eh_frame",
+    ".gcc_except_table",
+    ".debug*",
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,9 @@ def build(mitigations=Mitigations()):
     """
     tools = toolchain.find()
     inputs = [*_SOURCES, Path(__file__), tools.describe(), json.dumps(asdict(mitigations))]
-    folder = cache.build("object", inputs, lambda into: _make(tools, mitigations, into), "building the module")
+    folder = cache.build(
+        "object", inputs, lambda into: _make(tools, mitigations, into), "building the module"
+    )
     if mitigations == Mitigations():
         OBJECT.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / OBJECT.name, OBJECT)
@@ -109,11 +120,25 @@ def _compile(tools, mitigations, folder):
     words = [*flags(mitigations, rustc_z, rustc_c), *_remaps(tools)]
     console.run(
         [
-            tools.cargo, "rustc", "--locked", "--lib", "--release", "--crate-type", "staticlib",
-            "--manifest-path", paths.TOP / "Cargo.toml", "--target", description, "--target-dir", _TARGET,
-            "-Zbuild-std=core", *(["-Zjson-target-spec"] if "json-target-spec" in cargo_z else []),
+            tools.cargo,
+            "rustc",
+            "--locked",
+            "--lib",
+            "--release",
+            "--crate-type",
+            "staticlib",
+            "--manifest-path",
+            paths.TOP / "Cargo.toml",
+            "--target",
+            description,
+            "--target-dir",
+            _TARGET,
+            "-Zbuild-std=core",
+            *(["-Zjson-target-spec"] if "json-target-spec" in cargo_z else []),
         ],
-        "object", env={**tools.environment(), "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(words)}, cwd=folder,
+        "object",
+        env={**tools.environment(), "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(words)},
+        cwd=folder,
     )
     return _TARGET / _TARGET_NAME / "release/libmsitrap.a"
 
@@ -134,31 +159,52 @@ def _link(archive, wanted, folder):
     linked = folder / "linked.o"
     undefined = [word for name in sorted(wanted) for word in ("-u", name)]
     console.run(
-        ["ld", "-r", "--gc-sections", *undefined, "-T", folder / "layout.lds", "--build-id=none",
-         "-o", linked, archive],
+        [
+            "ld",
+            "-r",
+            "--gc-sections",
+            *undefined,
+            "-T",
+            folder / "layout.lds",
+            "--build-id=none",
+            "-o",
+            linked,
+            archive,
+        ],
         "object",
     )
     return linked
 
 
 def _trim(linked, wanted, folder):
-    """Hides every symbol but the exports, gives the hidden ones readable names, drops what is not code or data."""
+    """Hides all symbols but the exports, names the others readably, keeps only code and data."""
     (folder / "exports").write_text("".join(f"{name}\n" for name in sorted(wanted)))
     local = [s.name for s in elf.Object(linked).symbols if s.defined and s.name.startswith("_")]
     (folder / "names").write_text("".join(f"{old} {new}\n" for old, new in readable(local).items()))
     trimmed = folder / "trimmed.o"
     console.run(
-        ["objcopy", f"--keep-global-symbols={folder / 'exports'}", f"--redefine-syms={folder / 'names'}",
-         "--discard-locals", *[f"--remove-section={name}" for name in _DROPPED], linked, trimmed],
+        [
+            "objcopy",
+            f"--keep-global-symbols={folder / 'exports'}",
+            f"--redefine-syms={folder / 'names'}",
+            "--discard-locals",
+            *[f"--remove-section={name}" for name in _DROPPED],
+            linked,
+            trimmed,
+        ],
         "object",
     )
     return trimmed
 
 
 def readable(names):
-    """A name for each mangled one that a person can read in Xen's own traces: dots between the parts."""
+    """A name for each mangled one, to be read in Xen's own traces: dots between the parts."""
     plain = subprocess.run(
-        ["c++filt", "--format=rust"], input="\n".join(names), capture_output=True, text=True, check=True
+        ["c++filt", "--format=rust"],
+        input="\n".join(names),
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     found, seen = {}, Counter()
     for name, text in zip(names, plain):
@@ -174,12 +220,12 @@ def readable(names):
 def without_spare_landings(unit):
     """The object's bytes, in which endbr64 stands only where a function's address is taken.
 
-    The compiler also marks every function that was global before the link; a landing pad that nobody needs is
-    one more target for an attacker.
+    The compiler also marks every function that was global before the link; a landing pad that
+    nobody needs is one more target for an attacker.
     """
     data = bytearray(unit.data)
     for section, offset in set(unit.functions) - unit.address_taken:
         at = unit.sections[section].offset + offset
-        if data[at:at + 4] == _ENDBR64:
-            data[at:at + 4] = _NOP4
+        if data[at : at + 4] == _ENDBR64:
+            data[at : at + 4] = _NOP4
     return bytes(data)

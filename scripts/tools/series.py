@@ -9,7 +9,10 @@ from . import console
 
 # What `git am` needs to make a commit of a patch, as (name, pattern).
 _FORM = (
-    ("a 'From <commit> <date>' line first", r"\AFrom [0-9a-f]{40} \w{3} \w{3} +\d+ [\d:]{8} \d{4}\n"),
+    (
+        "a 'From <commit> <date>' line first",
+        r"\AFrom [0-9a-f]{40} \w{3} \w{3} +\d+ [\d:]{8} \d{4}\n",
+    ),
     ("an author", r"^From: .+ <\S+@\S+>$"),
     ("a date", r"^Date: .+$"),
     ("a subject '[PATCH n/m] area: what'", r"^Subject: \[PATCH[^\]]*\] \S+: \S"),
@@ -28,17 +31,25 @@ def patches(folder):
     found = [folder / line for line in lines if line]
     for patch in found:
         if not patch.is_file():
-            raise console.Failure(f"{listing} names {patch.name}, which is missing", "Restore it from the repository.")
+            raise console.Failure(
+                f"{listing} names {patch.name}, which is missing", "Restore it from the repository."
+            )
     return found
 
 
 def faults(folder):
     """What keeps the series in `folder` from being one that `git am` takes, as sentences."""
     listed = patches(folder)
-    found = [f"{p.name} is not in the series" for p in sorted(folder.glob("*.patch")) if p not in listed]
+    found = [
+        f"{p.name} is not in the series" for p in sorted(folder.glob("*.patch")) if p not in listed
+    ]
     for patch in listed:
         text = patch.read_text()
-        found += [f"{patch.name} lacks {what}" for what, form in _FORM if not re.search(form, text, re.MULTILINE)]
+        found += [
+            f"{patch.name} lacks {what}"
+            for what, form in _FORM
+            if not re.search(form, text, re.MULTILINE)
+        ]
     return found
 
 
@@ -52,13 +63,26 @@ def apply(folder, tree):
     """Applies the series to the source in `tree`, exactly: no fuzz."""
     for patch in patches(folder):
         done = subprocess.run(
-            ["patch", "-p1", "--fuzz=0", "--force", "--no-backup-if-mismatch", "--reject-file=-", "-i", patch.resolve()],
-            cwd=tree, capture_output=True, text=True, check=False,
+            [
+                "patch",
+                "-p1",
+                "--fuzz=0",
+                "--force",
+                "--no-backup-if-mismatch",
+                "--reject-file=-",
+                "-i",
+                patch.resolve(),
+            ],
+            cwd=tree,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode != 0:
             raise console.Failure(
                 f"patch {patch.name} does not apply: {_reason(done.stdout)}",
-                f"It was made for the Xen version in {Path(*folder.parts[-2:])}/source; use that one, or rebase the patch.",
+                f"It was made for the Xen versions in {Path(*folder.parts[-2:])}/source;"
+                " use one of those, or rebase the patch.",
             )
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A Rust compiler that has the source of its core library, and what that compiler understands.
 
-Xen needs a core library built for its own environment, so a compiler without that source cannot serve.
+Xen needs a core library built for its own environment: a compiler without that source cannot serve.
 """
 
 import json
@@ -24,7 +24,13 @@ _REMEDY = (
     " (elsewhere rustc, cargo and rust-src), or 'rustup component add rust-src'."
 )
 # Settings of the caller's own cargo that would change what is built.
-_FOREIGN = ("RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTUP_TOOLCHAIN")
+_FOREIGN = (
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTUP_TOOLCHAIN",
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,10 @@ class Toolchain:
     def environment(self):
         """The environment for its programs, with the unstable options that building core needs."""
         clean = {
-            name: value for name, value in os.environ.items()
-            if name not in _FOREIGN and not name.startswith(("CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_"))
+            name: value
+            for name, value in os.environ.items()
+            if name not in _FOREIGN
+            and not name.startswith(("CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_"))
         }
         return {
             **clean,
@@ -59,7 +67,7 @@ class Toolchain:
         return self._ask(self.rustc, "-vV")
 
     def options(self):
-        """The names of the compiler's -Z and -C options and of cargo's -Z options, as three sets."""
+        """The names of the compiler's -Z and -C options and of cargo's -Z options: three sets."""
         return (
             option_names(self._ask(self.rustc, "-Zhelp")),
             option_names(self._ask(self.rustc, "-Chelp")),
@@ -68,16 +76,25 @@ class Toolchain:
 
     def base_target(self):
         """The compiler's description of BASE_TARGET."""
-        return json.loads(self._ask(
-            self.rustc, "-Zunstable-options", "--print", "target-spec-json", "--target", BASE_TARGET
-        ))
+        return json.loads(
+            self._ask(
+                self.rustc,
+                "-Zunstable-options",
+                "--print",
+                "target-spec-json",
+                "--target",
+                BASE_TARGET,
+            )
+        )
 
     def _ask(self, program, *words):
         done = subprocess.run(
             [program, *words], capture_output=True, text=True, check=False, env=self.environment()
         )
         if done.returncode != 0:
-            raise console.Failure(f"'{program} {' '.join(words)}' failed: {_first_line(done.stderr)}", _REMEDY)
+            raise console.Failure(
+                f"'{program} {' '.join(words)}' failed: {_first_line(done.stderr)}", _REMEDY
+            )
         return done.stdout
 
 
@@ -107,7 +124,9 @@ def _examine(rustc):
         raise console.Failure(f"{rustc} is no working Rust compiler", _REMEDY)
     version = int(found[1]), int(found[2])
     if version < OLDEST:
-        raise console.Failure(f"{rustc} is version {version[0]}.{version[1]}, older than 1.{OLDEST[1]}", _REMEDY)
+        raise console.Failure(
+            f"{rustc} is version {version[0]}.{version[1]}, older than 1.{OLDEST[1]}", _REMEDY
+        )
     sysroot = Path(_answer(rustc, "--print", "sysroot").strip())
     if not (sysroot / "lib/rustlib/src/rust/library/core/src/lib.rs").is_file():
         raise console.Failure(f"{rustc} has no source of its core library", _REMEDY)

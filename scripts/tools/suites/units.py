@@ -57,4 +57,6 @@ class _Collector(unittest.TestResult):
 
     def _add(self, test, result, reason="", output=()):
         name = test.id().removeprefix("tools.tests.")
-        self.cases.append(report.Case(self.suite, name, result, time.monotonic() - self.begin, reason, output))
+        self.cases.append(
+            report.Case(self.suite, name, result, time.monotonic() - self.begin, reason, output)
+        )

@@ -84,7 +84,14 @@ class SeriesTest(unittest.TestCase):
 
     def test_form(self):
         self.assertEqual(series.faults(self.folder), [])
-        for line in ("From 0000", "From: An", "Date: ", "Subject: ", "Why it is", "Signed-off-by: "):
+        for line in (
+            "From 0000",
+            "From: An",
+            "Date: ",
+            "Subject: ",
+            "Why it is",
+            "Signed-off-by: ",
+        ):
             self.put("".join(f"{row}\n" for row in GOOD.splitlines() if not row.startswith(line)))
             self.assertTrue(series.faults(self.folder), f"without {line}")
 
