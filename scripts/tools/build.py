@@ -4,14 +4,15 @@
 import argparse
 import sys
 
-from . import console, gate, module, xen
+from . import console, first, gate, module, xen, xensource
 
 _TEXT = """\
 Builds msitrap for Xen 4.20.
 
   scripts/build                 the object, its gate, Xen release and debug
   scripts/build object          only the object (out/msitrap.o) and its gate
-  scripts/build xen             only Xen: out/xen-4.20.gz, .efi, -syms and the same of xen-4.20-debug
+  scripts/build xen             only Xen: out/xen-4.20.gz, .efi, -syms, and the same of
+                                xen-4.20-debug
   scripts/build xen --release   one of the two
 
 XEN_SRC=folder-or-tarball takes Xen's source from there instead of Debian's archive,
@@ -23,9 +24,14 @@ The gate's findings and the object's sizes are in out/report/object.json.
 def main(words):
     """Runs the command; returns its exit status."""
     options = _parse(words)
+    if options.part != "object":
+        xensource.check()
+    first.setup("build")
     if options.part != "xen":
         build_object()
     if options.part != "object":
+        xensource.tell_newer()
+        console.say(f"Xen's source: {xensource.describe()}")
         for variant in _variants(options):
             for file in xen.build(variant).values():
                 console.say(f"made {file}")
@@ -38,7 +44,10 @@ def build_object():
     results = gate.check(unit)
     report = gate.report(unit, results)
     gate.demand(results)
-    console.say(f"made {module.OBJECT}: {len(results)} of {len(results)} rules of the gate pass, see {report}")
+    console.say(
+        f"made {module.OBJECT}: {len(results)} of {len(results)} rules of the gate pass,"
+        f" see {report}"
+    )
     return unit
 
 
@@ -49,12 +58,16 @@ def _variants(options):
 
 def _parse(words):
     parser = argparse.ArgumentParser(
-        prog="scripts/build", usage="scripts/build [object | xen [--release] [--debug]]",
-        description=_TEXT, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="scripts/build",
+        usage="scripts/build [object | xen [--release] [--debug]]",
+        description=_TEXT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("part", nargs="?", choices=("object", "xen"), help=argparse.SUPPRESS)
     parser.add_argument("--release", action="store_true", help="only Xen as it is shipped")
-    parser.add_argument("--debug", action="store_true", help="only Xen with its own checks (CONFIG_DEBUG=y)")
+    parser.add_argument(
+        "--debug", action="store_true", help="only Xen with its own checks (CONFIG_DEBUG=y)"
+    )
     options = parser.parse_args(words)
     if (options.release or options.debug) and options.part != "xen":
         parser.error("--release and --debug go with 'xen'")

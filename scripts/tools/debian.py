@@ -20,15 +20,24 @@ SUITE = "trixie"
 def mirror():
     """The archive this machine already uses, taken from its own apt configuration."""
     output = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(SITE) $(RELEASE) $(ORIGIN)", "Created-By: Packages"],
-        capture_output=True, text=True, check=False,
+        [
+            "apt-get",
+            "indextargets",
+            "--format",
+            "$(SITE) $(RELEASE) $(ORIGIN)",
+            "Created-By: Packages",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout
     for line in output.splitlines():
         site, _release, origin = (line.split(" ", 2) + ["", ""])[:3]
         if origin == "Debian" and "security" not in site and "backports" not in site:
             return site.rstrip("/")
     raise console.Failure(
-        "apt knows no Debian archive", "Add one to /etc/apt/sources.list.d and run 'apt-get update'."
+        "apt knows no Debian archive",
+        "Add one to /etc/apt/sources.list.d and run 'apt-get update'.",
     )
 
 
@@ -36,7 +45,9 @@ def security_mirror():
     """The security archive beside `mirror()`, if this machine uses one; else None."""
     output = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(SITE) $(LABEL)", "Created-By: Packages"],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout
     for line in output.splitlines():
         site, label = (line.split(" ", 1) + [""])[:2]
@@ -46,7 +57,7 @@ def security_mirror():
 
 
 def sources(types="deb"):
-    """The lines of a sources.list for SUITE, with its security updates where this machine has them."""
+    """The lines of a sources.list for SUITE, with its security updates if this machine has them."""
     lines = [f"{types} [signed-by={KEYRING}] {mirror()} {SUITE} main"]
     if security := security_mirror():
         lines.append(f"{types} [signed-by={KEYRING}] {security} {SUITE}-security main")
@@ -60,7 +71,9 @@ class Archive:
         self.folder = paths.CACHE / "apt"
         for part in ("lists/partial", "cache/archives/partial"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
-        (self.folder / "sources.list").write_text("\n".join(sources("deb") + sources("deb-src")) + "\n")
+        (self.folder / "sources.list").write_text(
+            "\n".join(sources("deb") + sources("deb-src")) + "\n"
+        )
 
     def _options(self):
         folder = self.folder
@@ -80,7 +93,8 @@ class Archive:
         except console.Failure as failure:
             raise console.Failure(
                 f"Debian's archive cannot be read ({SUITE})",
-                "Check the network and the archive in /etc/apt.", failure.log,
+                "Check the network and the archive in /etc/apt.",
+                failure.log,
             ) from failure
 
     def ready(self):
@@ -107,22 +121,33 @@ class Archive:
     def candidates(self, packages):
         """The versions of binary packages that SUITE offers, in order."""
         text = subprocess.run(
-            ["apt-cache", *self._options(), "policy", *packages], capture_output=True, text=True, check=True
+            ["apt-cache", *self._options(), "policy", *packages],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         found = dict(re.findall(r"^(\S+):\n.*\n  Candidate: (\S+)", text, re.MULTILINE))
         for package in packages:
             if found.get(package, "(none)") == "(none)":
-                raise console.Failure(f"{SUITE} has no package {package}", "Is its index up to date?")
+                raise console.Failure(
+                    f"{SUITE} has no package {package}", "Is its index up to date?"
+                )
         return [found[package] for package in packages]
 
     def depends(self, package, pattern):
         """The first dependency of a package whose whole name matches a regular expression."""
         text = subprocess.run(
-            ["apt-cache", *self._options(), "depends", package], capture_output=True, text=True, check=True
+            ["apt-cache", *self._options(), "depends", package],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         found = re.search(rf"Depends: ({pattern})$", text, re.MULTILINE)
         if not found:
-            raise console.Failure(f"{SUITE}'s {package} depends on no package like {pattern}", "Is its index up to date?")
+            raise console.Failure(
+                f"{SUITE}'s {package} depends on no package like {pattern}",
+                "Is its index up to date?",
+            )
         return found[1]
 
     def download(self, package, folder):
@@ -138,31 +163,50 @@ class Archive:
         """
         empty = self.folder / "no-status"
         empty.touch()
-        plan = ["apt-get", *self._options(), "-o", f"Dir::State::status={empty}",
-                "-o", "APT::Install-Recommends=false", "-y", "--download-only", "install", "base-files", *packages]
+        plan = [
+            "apt-get",
+            *self._options(),
+            "-o",
+            f"Dir::State::status={empty}",
+            "-o",
+            "APT::Install-Recommends=false",
+            "-y",
+            "--download-only",
+            "install",
+            "base-files",
+            *packages,
+        ]
         with self._lock():
             console.run(plan, "apt")
         # apt names only what it would still have to fetch, so it is asked with an empty folder.
         nothing = self.folder / "nothing"
         (nothing / "partial").mkdir(parents=True, exist_ok=True)
         uris = subprocess.run(
-            [*plan, "--print-uris", "-o", f"Dir::Cache::archives={nothing}"], capture_output=True, text=True, check=True
+            [*plan, "--print-uris", "-o", f"Dir::Cache::archives={nothing}"],
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         names = re.findall(r"^'[^']+' (\S+\.deb) ", uris, re.MULTILINE)
         archives = [self.folder / "cache" / "archives" / name for name in names]
         for archive in sorted(archives, key=lambda file: not file.name.startswith("base-files_")):
             subprocess.run(["dpkg-deb", "--extract", archive, folder], check=True)
 
-    def source_tarball(self, source, folder):
-        """Fetches the upstream tarball of the source version in the index; returns its path."""
-        console.run(["apt-get", *self._options(), "source", "--tar-only", source], "apt", cwd=folder)
-        return next(Path(folder).glob(f"{source}_*.orig.tar.*"))
-
     def pool_file(self, source, name, sha256, folder):
-        """Fetches one file of a source's pool folder that may have left the index, by its digest."""
-        uri = f"{mirror()}/pool/main/{source[0]}/{source}/{urllib.parse.quote(name, safe='')}"
-        target = Path(folder) / name
-        console.run(
-            ["/usr/lib/apt/apt-helper", *self._options(), "download-file", uri, target, f"SHA256:{sha256}"], "apt"
+        """Fetches one file of a source's pool folder by its digest; it may have left the index."""
+        place, target = (
+            f"main/{source[0]}/{source}/{urllib.parse.quote(name, safe='')}",
+            Path(folder) / name,
         )
+        pools = [f"{mirror()}/pool/{place}"]
+        if security := security_mirror():
+            pools.append(f"{security}/pool/updates/{place}")
+        fetch = ["/usr/lib/apt/apt-helper", *self._options(), "download-file"]
+        for pool in pools:
+            try:
+                console.run([*fetch, pool, target, f"SHA256:{sha256}"], "apt")
+                break
+            except console.Failure:
+                if pool == pools[-1]:
+                    raise
         return target

@@ -101,6 +101,11 @@ def build():
     return _described(folder)
 
 
+def described():
+    """Every image as `build` returns it, before any is built: there are no files yet."""
+    return _described(INSTALLED)
+
+
 def _described(folder):
     tests = {
         name: Test(name, folder / name, on=tuple(tuple(kinds.split()) for kinds in on), tests=(name,), **known)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Shows that each guard has a test that fails without it: builds with one guard taken out at a time.
+"""Shows that each guard has a test that fails without it: takes out one guard at a time.
 
 tests/guards.toml lists the guards. What is built is a copy; the checkout stays as it is.
 """
 
+import fcntl
 import shutil
 import subprocess
 import time
 import tomllib
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from . import cache, console, guests as hvm_tests, paths, report, toolchain, xen, xensource
@@ -63,16 +65,27 @@ def read(file=LIST):
         try:
             found.append(Guard(**{**entry, "tests": tuple(entry["tests"])}))
         except (TypeError, KeyError) as wrong:
-            raise console.Failure(f"{file.name}: '{entry.get('name', '?')}' is no guard: {wrong}", "See the others.") from None
+            raise console.Failure(
+                f"{file.name}: '{entry.get('name', '?')}' is no guard: {wrong}", "See the others."
+            ) from None
     return found
 
 
 def page(guards, untested):
     """The text of docs/guards.md."""
     rows = "".join(
-        f"| {guard.says} | {guard.invariant} | `{_place(guard)}` | {', '.join(f'`{name}`' for name in guard.tests)} |\n" for guard in guards
+        f"| {guard.says} | {guard.invariant} | `{_place(guard)}`"
+        f" | {', '.join(f'`{name}`' for name in guard.tests)} |\n"
+        for guard in guards
     )
-    return _HEAD + rows + _UNTESTED + "".join(f"| {kept['says']} | `{_in_xen(kept['file'])}` | {kept['why']} |\n" for kept in untested)
+    return (
+        _HEAD
+        + rows
+        + _UNTESTED
+        + "".join(
+            f"| {kept['says']} | `{_in_xen(kept['file'])}` | {kept['why']} |\n" for kept in untested
+        )
+    )
 
 
 def untested():
@@ -89,7 +102,7 @@ def _in_xen(file):
 
 
 def run(into, names=()):
-    """Takes out the guards, or those named; a guard that no test misses is a failed test of the report `into`."""
+    """Takes out the guards, or those named; a guard that no test misses is a failed test."""
     guards = read()
     PAGE.write_text(page(guards, untested()))
     chosen = _chosen(guards, names)
@@ -97,6 +110,11 @@ def run(into, names=()):
         _run_module(into, [guard for guard in chosen if not guard.xen])
     with into.stage("mutants: Xen", SUITE):
         _run_xen(into, [guard for guard in chosen if guard.xen])
+
+
+def check(names):
+    """Stops when a name is no guard's."""
+    _chosen(read(), names)
 
 
 def _chosen(guards, names):
@@ -111,7 +129,8 @@ def without(guard, text):
     """A file's text with the guard taken out; a Failure when it is not there just once."""
     if text.count(guard.take) != 1:
         raise console.Failure(
-            f"guard '{guard.name}': what is to be taken out stands {text.count(guard.take)} times in {guard.file}",
+            f"guard '{guard.name}': what is to be taken out stands {text.count(guard.take)} times"
+            f" in {guard.file}",
             "Bring tests/guards.toml up to date.",
         )
     return text.replace(guard.take, guard.leave)
@@ -121,7 +140,11 @@ def _judge(into, guard, failed, seconds, output=()):
     """Records whether each test that should miss the guard did."""
     kept = [name for name in guard.tests if not any(is_of(name, case) for case in failed)]
     reason = f"without it, {', '.join(kept)} still passed" if kept else ""
-    into.add(report.Case(SUITE, guard.name, report.FAIL if kept else report.PASS, seconds, reason, tuple(output)))
+    into.add(
+        report.Case(
+            SUITE, guard.name, report.FAIL if kept else report.PASS, seconds, reason, tuple(output)
+        )
+    )
 
 
 def is_of(name, case):
@@ -129,15 +152,38 @@ def is_of(name, case):
     return name in (case, case.split("::")[-1])
 
 
+@contextmanager
+def _alone():
+    """Keeps two runs out of each other's copy: the second one waits."""
+    paths.CACHE.mkdir(parents=True, exist_ok=True)
+    with open(paths.CACHE / "mutants.lock", "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            console.say("another run takes out guards; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _run_module(into, chosen):
     if not chosen:
         return
+    with _alone():
+        _run_copy(into, chosen)
+
+
+def _run_copy(into, chosen):
+    """Takes each guard out of a copy of the module, and runs its tests there."""
     shutil.rmtree(_COPY, ignore_errors=True)
     for name in ("Cargo.toml", "Cargo.lock", "src", "tests"):
         source, target = paths.TOP / name, _COPY / name
         target.parent.mkdir(parents=True, exist_ok=True)
         # With times of now: for cargo what the last mutant left would be newer than these files.
-        shutil.copytree(source, target, copy_function=shutil.copy) if source.is_dir() else shutil.copy(source, target)
+        (
+            shutil.copytree(source, target, copy_function=shutil.copy)
+            if source.is_dir()
+            else shutil.copy(source, target)
+        )
     _check_tests(chosen)
     for guard in chosen:
         begin, file = time.monotonic(), _COPY / guard.file
@@ -145,7 +191,13 @@ def _run_module(into, chosen):
         file.write_text(without(guard, kept))
         cases, said = _cargo(guard.tests)
         file.write_text(kept)
-        _judge(into, guard, [case.name for case in cases if case.result == report.FAIL], time.monotonic() - begin, said)
+        _judge(
+            into,
+            guard,
+            [case.name for case in cases if case.result == report.FAIL],
+            time.monotonic() - begin,
+            said,
+        )
 
 
 def _check_tests(chosen):
@@ -164,18 +216,29 @@ def _cargo(tests):
     """Runs the module's tests of these names in the copy; their cases, and what cargo said."""
     tools = toolchain.find()
     environment = {
-        **tools.environment(), "CARGO_TARGET_DIR": str(paths.CACHE / "cargo-mutants"),
+        **tools.environment(),
+        "CARGO_TARGET_DIR": str(paths.CACHE / "cargo-mutants"),
         # A found counterexample is enough, the smallest is not asked for.
-        "PROPTEST_MAX_SHRINK_ITERS": "0", "RUST_BACKTRACE": "0",
+        "PROPTEST_MAX_SHRINK_ITERS": "0",
+        "RUST_BACKTRACE": "0",
     }
     words = [tools.cargo, "test", "--locked", "--lib", "--tests", "--no-fail-fast", "--", *tests]
     try:
         done = subprocess.run(
-            words, cwd=_COPY, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS, check=False,
+            words,
+            cwd=_COPY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return [], (f"no end in {_SECONDS}s",)
-    return host.parse_tests(done.stdout), tuple(line for line in done.stderr.splitlines() if line.startswith("error"))
+    return host.parse_tests(done.stdout), tuple(
+        line for line in done.stderr.splitlines() if line.startswith("error")
+    )
 
 
 def _run_xen(into, chosen):
@@ -189,13 +252,23 @@ def _run_xen(into, chosen):
         product = _xen_without(guard)
         boots = rig.plan(images, False)
         asked = rig.select(boots, images, [_probe(name) for name in guard.tests])
-        rig.run_boots(seen, [replace(kept, product=product) for boot in boots if (kept := boot.only(asked)).probes], images)
+        rig.run_boots(
+            seen,
+            [replace(kept, product=product) for boot in boots if (kept := boot.only(asked)).probes],
+            images,
+        )
         failed = [case for case in seen.cases if case.result == report.FAIL]
-        _judge(into, guard, [case.name for case in failed], time.monotonic() - begin, [f"{c.name}: {c.reason}" for c in failed])
+        _judge(
+            into,
+            guard,
+            [case.name for case in failed],
+            time.monotonic() - begin,
+            [f"{c.name}: {c.reason}" for c in failed],
+        )
 
 
 def _probe(name):
-    """What has to run for a case: MACHINE/TEST, or MACHINE/DEVICE/TEST, without the judge's part."""
+    """What has to run for a case: MACHINE/TEST or MACHINE/DEVICE/TEST, without the judge's part."""
     words = name.split("/")
     return "/".join(words[:2] if words[1] == "hostile" else words[:3])
 
@@ -209,7 +282,9 @@ def _xen_without(guard):
         shutil.copytree(source, into, symlinks=True, dirs_exist_ok=True)
         (into / guard.file).write_text(text)
 
-    mutant = cache.build("mutant-source", [source.name, guard.file, text], make, f"taking out '{guard.name}'")
+    mutant = cache.build(
+        "mutant-source", [source.name, guard.file, text], make, f"taking out '{guard.name}'"
+    )
     return xen.made(replace(xen.RELEASE, name="mutant"), mutant) / "xen.gz"
 
 

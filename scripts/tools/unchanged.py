@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Whether Xen with the series applied and its option off is, instruction by instruction, Xen without the series."""
+"""Whether Xen with the series and its option off is, instruction by instruction, stock Xen."""
 
 import difflib
 import shutil
@@ -8,27 +8,31 @@ from pathlib import Path
 
 from . import cache, console, series, xen, xensource
 
-_CONFIG = ("# CONFIG_DEBUG is not set",)
-_OFF = xen.Variant("off", (*_CONFIG, "# CONFIG_MSITRAP is not set"), ("-g0",))
-_STOCK = xen.Variant("stock", _CONFIG, ("-g0",))
 # Holds the .config itself, which names the option.
 _CONFIG_OBJECT = "common/config_data.o"
 
 
 def compare():
-    """Builds both sides; returns how many objects were compared and the names of those that differ."""
+    """Builds both sides; how many objects were compared, and the names of those that differ."""
     source = xensource.stock()
-    stock, off = objects(_STOCK, source), objects(_OFF, _numbered(source, xensource.patched()))
-    differing = sorted(name for name in stock.keys() | off.keys() if stock.get(name) != off.get(name))
+    stock, off = objects(xen.STOCK, source), objects(
+        xen.OFF, _numbered(source, xensource.patched())
+    )
+    differing = sorted(
+        name for name in stock.keys() | off.keys() if stock.get(name) != off.get(name)
+    )
     return len(stock), [name for name in differing if name != _CONFIG_OBJECT]
 
 
 def objects(variant, source):
-    """The digest of each object of a variant, without debugging information, by its path below xen/."""
+    """The digest of each object of a variant, without debugging information, by its path."""
     tree = xen.Tree(variant, source)
     inputs = [source.name, tree.config(), *xen.compiler_versions(), Path(__file__)]
     folder = cache.build(
-        f"xen-objects-{variant.name}", inputs, lambda into: _list(tree, into), f"building Xen ({variant.name}, to compare)"
+        f"xen-objects-{variant.name}",
+        inputs,
+        lambda into: _list(tree, into),
+        f"building Xen ({variant.name}, to compare)",
     )
     lines = (folder / "objects").read_text().splitlines()
     return dict(line.split() for line in lines)
@@ -37,19 +41,23 @@ def objects(variant, source):
 def compiled(tree):
     """The objects that a build compiled from one source file each, as paths below `tree`."""
     return sorted(
-        str(file.relative_to(tree)) for file in tree.rglob("*.o")
-        if any(file.with_suffix(kind).exists() for kind in (".c", ".S")) and file.relative_to(tree).parts[0] != "tools"
+        str(file.relative_to(tree))
+        for file in tree.rglob("*.o")
+        if any(file.with_suffix(kind).exists() for kind in (".c", ".S"))
+        and file.relative_to(tree).parts[0] != "tools"
     )
 
 
 def with_old_lines(old, new):
-    """The text `new`, with `#line` wherever a change ends: what is in both texts has the line that it has in `old`.
+    """The text `new`, with `#line` wherever a change ends: what is in both has its line in `old`.
 
     Xen's code records line numbers (BUG, ASSERT), and a patch moves all that stands below it.
     """
     before, after = old.splitlines(True), new.splitlines(True)
     found, changed = [], False
-    for kind, start, _end, first, last in difflib.SequenceMatcher(None, before, after, False).get_opcodes():
+    for kind, start, _end, first, last in difflib.SequenceMatcher(
+        None, before, after, False
+    ).get_opcodes():
         changed = changed or kind != "equal"
         for at in range(first, last):
             if changed and kind == "equal" and not (found and found[-1].endswith("\\\n")):
@@ -62,14 +70,18 @@ def with_old_lines(old, new):
 def _numbered(stock, patched):
     """The patched source with the line numbers of the stock one."""
     inputs = [stock.name, patched.name, Path(__file__)]
-    return cache.build("xen-numbered", inputs, lambda into: _number(stock, patched, into), "numbering Xen's lines")
+    return cache.build(
+        "xen-numbered", inputs, lambda into: _number(stock, patched, into), "numbering Xen's lines"
+    )
 
 
 def _number(stock, patched, into):
     shutil.copytree(patched, into, symlinks=True, dirs_exist_ok=True)
     for name in series.touched(xensource.PATCHES):
         if name.endswith((".c", ".h")) and (stock / name).exists():
-            (into / name).write_text(with_old_lines((stock / name).read_text(), (patched / name).read_text()))
+            (into / name).write_text(
+                with_old_lines((stock / name).read_text(), (patched / name).read_text())
+            )
 
 
 def _list(tree, into):
@@ -79,8 +91,12 @@ def _list(tree, into):
         tree.build(config)
         files = compiled(folder / "xen")
         if not files:
-            raise console.Failure("Xen's build left no objects to compare", "Has its Makefile changed?")
-        (into / "objects").write_text("".join(f"{name} {_digest(folder / 'xen' / name, into)}\n" for name in files))
+            raise console.Failure(
+                "Xen's build left no objects to compare", "Has its Makefile changed?"
+            )
+        (into / "objects").write_text(
+            "".join(f"{name} {_digest(folder / 'xen' / name, into)}\n" for name in files)
+        )
 
 
 def _digest(file, folder):

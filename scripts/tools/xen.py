@@ -16,9 +16,13 @@ _DISK = 2 << 30
 _PRODUCTS = {"gz": "xen.gz", "efi": "xen.efi", "syms": "xen-syms"}
 # Nothing of the machine or the moment goes into the image.
 _ORIGIN = {
-    "XEN_WHOAMI": "msitrap", "XEN_DOMAIN": "", "XEN_BUILD_HOST": "msitrap", "XEN_VENDORVERSION": "+msitrap",
-    "SOURCE_DATE_EPOCH": "0", "LC_ALL": "C",
+    "XEN_WHOAMI": "msitrap",
+    "XEN_DOMAIN": "",
+    "XEN_BUILD_HOST": "msitrap",
+    "SOURCE_DATE_EPOCH": "0",
+    "LC_ALL": "C",
 }
+_RELEASE = "# CONFIG_DEBUG is not set"
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,25 @@ class Variant:
     name: str
     config: tuple
     flags: tuple = ()
+    vendor: str = "+msitrap"  # follows the version in what Xen calls itself
+
+    @property
+    def msitrap(self):
+        """Whether it has the module in it."""
+        return "CONFIG_MSITRAP=y" in self.config
 
 
-RELEASE = Variant("release", ("# CONFIG_DEBUG is not set", "CONFIG_MSITRAP=y"))
+RELEASE = Variant("release", (_RELEASE, "CONFIG_MSITRAP=y"))
 DEBUG = Variant("debug", ("CONFIG_DEBUG=y", "CONFIG_MSITRAP=y"))
-_NAMES = {RELEASE: "xen-4.20", DEBUG: "xen-4.20-debug"}
+# Of the source without the series. Debugging information changes no instruction; none is wanted.
+STOCK = Variant("stock", (_RELEASE,), ("-g0",), "")
+OFF = Variant("off", (_RELEASE, "# CONFIG_MSITRAP is not set"), ("-g0",), "")
+_NAMES = {RELEASE: "xen-4.20", DEBUG: "xen-4.20-debug", STOCK: "xen-4.20-stock"}
 
 
 def build(variant=RELEASE):
-    """Builds one variant, or takes it from the cache; returns its files in out/ by kind (gz, efi, syms)."""
-    folder = made(variant, xensource.patched())
+    """Builds one variant, or takes it from the cache; its files in out/ by kind (gz, efi, syms)."""
+    folder = made(variant, xensource.stock() if variant == STOCK else xensource.patched())
     return {kind: _publish(folder / file, variant, kind) for kind, file in _PRODUCTS.items()}
 
 
@@ -45,15 +58,18 @@ def made(variant, source):
     """The folder of the cache with a variant of the Xen in the folder `source`."""
     tree = Tree(variant, source)
     config = tree.config()
-    unit = module.build(module.Mitigations.of_config(config))
+    unit = module.build(module.Mitigations.of_config(config)) if variant.msitrap else None
     inputs = [tree.source.name, config, unit, *compiler_versions(), Path(__file__)]
     return cache.build(
-        f"xen-{variant.name}", inputs, lambda into: _make(tree, config, unit, into), f"building Xen ({variant.name})"
+        f"xen-{variant.name}",
+        inputs,
+        lambda into: _make(tree, config, unit, into),
+        f"building Xen ({variant.name})",
     )
 
 
 class Tree:
-    """The work tree of one variant, kept so that a changed file rebuilds only what depends on it."""
+    """The work tree of one variant, kept: a changed file rebuilds only what depends on it."""
 
     def __init__(self, variant, source):
         self.variant = variant
@@ -63,7 +79,9 @@ class Tree:
     def config(self):
         """The complete .config of the variant, as text."""
         inputs = [self.source.name, *self.variant.config, *compiler_versions()]
-        folder = cache.build("xen-config", inputs, self._configure, f"configuring Xen ({self.variant.name})")
+        folder = cache.build(
+            "xen-config", inputs, self._configure, f"configuring Xen ({self.variant.name})"
+        )
         return (folder / "config").read_text()
 
     @contextmanager
@@ -77,14 +95,19 @@ class Tree:
 
     def make(self, *words):
         """Runs make in the tree's xen/; the caller holds the tree."""
-        settings = [f"-j{os.cpu_count() or 1}", f"EXTRA_CFLAGS_XEN_CORE={' '.join(self.variant.flags)}"]
+        settings = [
+            f"-j{os.cpu_count() or 1}",
+            f"EXTRA_CFLAGS_XEN_CORE={' '.join(self.variant.flags)}",
+        ]
         console.run(
             ["make", *settings, "-C", self.folder / "xen", *words],
-            f"xen-{self.variant.name}", env=_environment(), umask=0o022,
+            f"xen-{self.variant.name}",
+            env=_environment(self.variant),
+            umask=0o022,
         )
 
     def build(self, config, *words):
-        """Builds the tree with the text `config` as .config and `words` for make; the caller holds it."""
+        """Builds the tree with `config` as .config and `words` for make; the caller holds it."""
         file = self.folder / "xen/.config"
         if not file.exists() or file.read_text() != config:
             file.write_text(config)
@@ -98,15 +121,21 @@ class Tree:
             text = (folder / "xen/.config").read_text()
         for line in self.variant.config:
             if line not in text.splitlines():
-                raise console.Failure(f"Xen's configuration does not take '{line}'", "Does the series fit this Xen?")
+                raise console.Failure(
+                    f"Xen's configuration does not take '{line}'", "Does the series fit this Xen?"
+                )
         (into / "config").write_text(text)
 
 
 def synchronise(source, tree):
-    """Makes `tree` hold the files of `source`; files that are the same keep their age, built files stay."""
+    """Makes `tree` hold the files of `source`; equal files keep their age, built files stay."""
     listing = tree / ".from-source"
     before = set(listing.read_text().splitlines()) if listing.exists() else set()
-    now = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_symlink() or not file.is_dir()}
+    now = {
+        str(file.relative_to(source))
+        for file in source.rglob("*")
+        if file.is_symlink() or not file.is_dir()
+    }
     for name in before - now:
         (tree / name).unlink(missing_ok=True)
     for name in sorted(now):
@@ -122,7 +151,9 @@ def compiler_versions():
     found = []
     for program in ("gcc", "ld"):
         try:
-            done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                [program, "--version"], capture_output=True, text=True, check=True
+            )
         except (OSError, subprocess.CalledProcessError):
             raise console.Failure(f"{program} is missing", "Run scripts/setup build.") from None
         found.append(done.stdout.splitlines()[0])
@@ -132,11 +163,12 @@ def compiler_versions():
 def _make(tree, config, unit, into):
     check_disk()
     with tree.held() as folder:
-        tree.build(config, _place(unit, folder))
+        tree.build(config, *([_place(unit, folder)] if unit else []))
         for file in _PRODUCTS.values():
             if not (folder / "xen" / file).is_file():
                 raise console.Failure(
-                    f"Xen's build made no {file}", "Does the linker (binutils) support the format i386pep?",
+                    f"Xen's build made no {file}",
+                    "Does the linker (binutils) support the format i386pep?",
                     paths.LOGS / f"xen-{tree.variant.name}.log",
                 )
             shutil.copy(folder / "xen" / file, into / file)
@@ -157,7 +189,10 @@ def _same(one, other):
         first, second = one.stat(), other.stat()
     except FileNotFoundError:
         return False
-    return (first.st_size, first.st_mode) == (second.st_size, second.st_mode) and one.read_bytes() == other.read_bytes()
+    return (first.st_size, first.st_mode) == (
+        second.st_size,
+        second.st_mode,
+    ) and one.read_bytes() == other.read_bytes()
 
 
 def _publish(file, variant, kind):
@@ -169,10 +204,10 @@ def _publish(file, variant, kind):
     return target
 
 
-def _environment():
+def _environment(variant):
     """The caller's environment without what would steer make or the compiler."""
     kept = {n: v for n, v in os.environ.items() if n in ("PATH", "HOME", "TMPDIR", "USER")}
-    return {**kept, **_ORIGIN}
+    return {**kept, **_ORIGIN, "XEN_VENDORVERSION": variant.vendor}
 
 
 def check_disk():

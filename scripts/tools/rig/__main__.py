@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .. import console, paths
+from .. import console, first, paths
 from . import DEVICES, Machine, Device, prepare, room, stock_xen
 from .emulator import IOMMUS
 
@@ -30,6 +30,10 @@ Console and trace of config writes are kept in out/rig/shell.
 def main():
     """Reads the command line and does what it says."""
     words = _parser().parse_args()
+    # What was named wrongly is told before anything is installed or built.
+    named, devices = _named(words), [*DEVICES.values(), *map(_device, words.device)]
+    first.check()
+    first.setup("rig")
     room.check()
     if words.command == "prepare":
         prepare(words.kernel)
@@ -38,8 +42,7 @@ def main():
     if not sys.stdin.isatty():
         console.say("no terminal: dom0's prompt reads what is piped in")
     machine = Machine(
-        _xen(words), name="shell", xen_options=words.xen_options, iommu=words.iommu, kernel=words.kernel,
-        devices=[*DEVICES.values(), *map(_device, words.device)],
+        named or stock_xen(), name="shell", xen_options=words.xen_options, iommu=words.iommu, kernel=words.kernel, devices=devices,
     )
     return machine.by_hand()
 
@@ -71,20 +74,23 @@ def _device(text):
     return Device(address, model)
 
 
-def _xen(words):
+def _named(words):
+    """The hypervisor that the words name, checked; None for Debian's own, and where none is needed."""
+    if words.command == "prepare":
+        return None
     if words.command == "boot" and not words.file:
         raise console.Failure("'boot' needs a hypervisor", "Name a xen.gz, or 'stock' for Debian's own.")
     if words.command == "shell" and words.file:
         raise console.Failure(f"'shell' takes no '{words.file}'", "Say --xen FILE, or 'boot FILE'.")
     chosen = words.file or words.xen
     if chosen == "stock":
-        return stock_xen()
+        return None
     file = Path(chosen) if chosen else DEFAULT_XEN
     if not file.is_file():
         raise console.Failure(
             f"there is no hypervisor {file}", "Name another." if chosen else "Make it with scripts/build."
         )
-    return file
+    return first.hypervisor(file)
 
 
 console.main(main)

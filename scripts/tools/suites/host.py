@@ -16,8 +16,13 @@ OBJECT_UNITS = frozenset({"test_elf", "test_gate", "test_module", "test_symbols"
 _TARGET = paths.CACHE / "cargo-host"
 _UNKEPT = frozenset({".git", ".cache", "out", "target", "__pycache__"})
 # Made by programs that leave no room for a comment, or text of a licence.
-_NO_SPDX = re.compile(r"(^|/)(Cargo\.lock|LICENSE|COPYING|\.gitignore)$|\.(json|patch)$|/series$|\.proptest-regressions$")
-_TEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?:.*<([\d.]+)s>)?", re.MULTILINE)
+_NO_SPDX = re.compile(
+    r"(^|/)(Cargo\.lock|LICENSE|COPYING|\.gitignore)$|\.(json|patch)$|/series$"
+    r"|\.proptest-regressions$"
+)
+_TEST = re.compile(
+    r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?:.*<([\d.]+)s>)?", re.MULTILINE
+)
 _PROGRAM = re.compile(r"^\s+Running .*\((.+)\)$", re.MULTILINE)
 # Section numbers of specifications have this form too, and begin with one digit.
 _ADDRESS = re.compile(r"(?<![\d.])\d{2,3}(?:\.\d{1,3}){3}(?![\d.])")
@@ -31,13 +36,19 @@ def run(into):
     run_module(into)
     with into.stage("host: tests of the scripts", SUITE):
         units.run(SUITE, into, lambda name: name not in OBJECT_UNITS)
-    console.say(f"host: {sum(c.suite == SUITE and c.result == report.PASS for c in into.cases)} tests passed")
+    console.say(
+        f"host: {sum(c.suite == SUITE and c.result == report.PASS for c in into.cases)}"
+        " tests passed"
+    )
 
 
 def run_module(into, shown=False):
-    """Runs the module's own tests, and counts the lines of its core they reach; `shown` prints those of each file."""
+    """Runs the module's tests, and counts the lines of its core they reach; `shown`: by file."""
+    programs = None
     with into.stage("host: unit and property tests", SUITE):
         programs = cargo_tests(into)
+    if programs is None:
+        return
     with into.stage("host: coverage of the core", SUITE):
         _cover(into, programs, shown)
 
@@ -49,7 +60,9 @@ def _cover(into, programs, shown):
     table = coverage.table(measured)
     for line in table if shown else table[-1:]:
         console.say(f"host: {line}")
-    into.add(_case("coverage-of-core", coverage.findings(measured), time.monotonic() - begin, table))
+    into.add(
+        _case("coverage-of-core", coverage.findings(measured), time.monotonic() - begin, table)
+    )
 
 
 def _checks():
@@ -58,7 +71,15 @@ def _checks():
         "rustfmt": lambda: cargo("fmt", "--check"),
         "clippy": lambda: cargo("clippy", "--locked", "--all-targets", "--", "-D", "warnings"),
         "clippy-boundary": lambda: cargo(
-            "clippy", "--locked", "--lib", "--target", "x86_64-unknown-none", "-Zbuild-std=core", "--", "-D", "warnings"
+            "clippy",
+            "--locked",
+            "--lib",
+            "--target",
+            "x86_64-unknown-none",
+            "-Zbuild-std=core",
+            "--",
+            "-D",
+            "warnings",
         ),
         "guests-lint": guests.lint,
         "shellcheck": lambda: shellcheck(shell_scripts(kept_files(paths.TOP))),
@@ -70,7 +91,8 @@ def _checks():
 def _judged(name, check):
     begin = time.monotonic()
     try:
-        findings = check() or []
+        with console.sentences():
+            findings = check() or []
     except console.Failure as failure:
         return report.failed(SUITE, name, failure, time.monotonic() - begin)
     return _case(name, findings, time.monotonic() - begin, findings)
@@ -80,7 +102,9 @@ def _case(name, findings, seconds, output):
     """The result of a check; `output` is what tells more when it failed."""
     if not findings:
         return report.Case(SUITE, name, report.PASS, seconds)
-    return report.Case(SUITE, name, report.FAIL, seconds, f"{len(findings)} found: {findings[0]}", tuple(output))
+    return report.Case(
+        SUITE, name, report.FAIL, seconds, f"{len(findings)} found: {findings[0]}", tuple(output)
+    )
 
 
 def cargo(command, *words):
@@ -91,23 +115,44 @@ def cargo(command, *words):
     if not program.is_file():
         raise console.Failure(
             f"{tools.rustc} has no cargo-{command} beside it",
-            "Install rustfmt and clippy of the same compiler (Debian: rust-clippy and rustfmt, or their -web kin).",
+            "Install rustfmt and clippy of the same compiler"
+            " (Debian: rust-clippy and rustfmt, or their -web kin).",
         )
-    environment = {**tools.environment(), "CARGO": str(tools.cargo), "CARGO_TARGET_DIR": str(_TARGET)}
+    environment = {
+        **tools.environment(),
+        "CARGO": str(tools.cargo),
+        "CARGO_TARGET_DIR": str(_TARGET),
+    }
     log = f"cargo-{command}"
     (paths.LOGS / f"{log}.log").unlink(missing_ok=True)
     console.run([program, command, *words], log, cwd=paths.TOP, env=environment)
 
 
 def cargo_tests(into):
-    """Runs the module's unit and property tests, each as a result of its own; returns the programs that held them."""
+    """Runs the module's tests, each as a result of its own; returns the programs that held them."""
     tools = toolchain.find()
     words, counting = coverage.instrumentation(tools)
     environment = {**tools.environment(), "CARGO_TARGET_DIR": str(_TARGET), **counting}
     begin = time.monotonic()
     done = subprocess.run(
-        [tools.cargo, "test", *words, "--locked", "--lib", "--tests", "--no-fail-fast", "--", "-Zunstable-options", "--report-time"],
-        cwd=paths.TOP, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        [
+            tools.cargo,
+            "test",
+            *words,
+            "--locked",
+            "--lib",
+            "--tests",
+            "--no-fail-fast",
+            "--",
+            "-Zunstable-options",
+            "--report-time",
+        ],
+        cwd=paths.TOP,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     found = parse_tests(done.stdout)
     log = paths.LOGS / "cargo-test.log"
@@ -138,8 +183,10 @@ def _said(output, name):
     head = f"---- {name} stdout ----"
     if head not in lines:
         return []
-    rest = lines[lines.index(head) + 1:]
-    end = next((n for n, line in enumerate(rest) if line.startswith(("---- ", "failures:"))), len(rest))
+    rest = lines[lines.index(head) + 1 :]
+    end = next(
+        (n for n, line in enumerate(rest) if line.startswith(("---- ", "failures:"))), len(rest)
+    )
     return [line for line in rest[:end] if line.strip()]
 
 
@@ -147,7 +194,8 @@ def _panic(said):
     """Where and with what a test panicked, in one line."""
     for number, line in enumerate(said):
         if " panicked at " in line:
-            return f"{line.split(' panicked at ')[1]} {said[number + 1] if number + 1 < len(said) else ''}".strip()
+            following = said[number + 1] if number + 1 < len(said) else ""
+            return f"{line.split(' panicked at ')[1]} {following}".strip()
     return said[0] if said else "it failed and printed nothing"
 
 
@@ -174,7 +222,9 @@ def shellcheck(files):
     for file in files:
         # The shell of busybox is closest to dash.
         dialect = ["-s", "dash"] if b"busybox" in file.read_bytes()[:80] else []
-        done = subprocess.run(["shellcheck", "-f", "gcc", *dialect, file], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["shellcheck", "-f", "gcc", *dialect, file], capture_output=True, text=True, check=False
+        )
         found += (done.stdout + done.stderr).splitlines()
     return [line.removeprefix(f"{paths.TOP}/") for line in found]
 
@@ -186,17 +236,28 @@ def without_licence(files):
         name = str(file.relative_to(paths.TOP))
         head = b"\n".join(file.read_bytes().split(b"\n")[:5])
         if not _NO_SPDX.search(name) and b"SPDX-License-Identifier: GPL-2.0-only" not in head:
-            found.append(f"{name} does not say SPDX-License-Identifier: GPL-2.0-only in its first lines")
+            found.append(
+                f"{name} does not say SPDX-License-Identifier: GPL-2.0-only in its first lines"
+            )
     return found
 
 
 def foreign_names():
     """Names that belong to this machine alone: its folders and the hosts its packages come from."""
     names = {str(paths.TOP), f"{Path.home()}/"}
-    settings = [*Path("/etc/apt").rglob("*.list"), *Path("/etc/apt").rglob("*.sources"), *Path("/etc/apt").rglob("*.conf")]
+    settings = [
+        *Path("/etc/apt").rglob("*.list"),
+        *Path("/etc/apt").rglob("*.sources"),
+        *Path("/etc/apt").rglob("*.conf"),
+    ]
     for file in [*settings, Path("/etc/apt/apt.conf"), *Path.home().glob(".cargo/config*")]:
         if file.is_file():
-            names |= set(re.findall(r"https?://(?:[^/@\s\"]*@)?([\w-]+(?:\.[\w-]+)+)", file.read_text(errors="replace")))
+            names |= set(
+                re.findall(
+                    r"https?://(?:[^/@\s\"]*@)?([\w-]+(?:\.[\w-]+)+)",
+                    file.read_text(errors="replace"),
+                )
+            )
     return names
 
 

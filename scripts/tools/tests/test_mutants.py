@@ -2,7 +2,11 @@
 """The list of guards fits the code, the tests and the page."""
 
 import re
+import tempfile
+import threading
 import unittest
+from pathlib import Path
+from unittest import mock
 
 from .. import console, mutants, paths
 
@@ -56,6 +60,24 @@ class TakingOut(unittest.TestCase):
     def test_a_failed_test_is_known_by_its_last_word(self):
         self.assertTrue(mutants.is_of("a_test", "core::msi::tests::a_test"))
         self.assertFalse(mutants.is_of("a_test", "core::msi::tests::another_a_test"))
+
+    def test_a_second_run_waits_for_the_first(self):
+        told, order = threading.Event(), []
+
+        def second():
+            with mutants._alone():
+                order.append("second")
+
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(
+            paths, "CACHE", Path(folder)
+        ), mock.patch.object(console, "say", lambda text: told.set()):
+            with mutants._alone():
+                waiting = threading.Thread(target=second)
+                waiting.start()
+                self.assertTrue(told.wait(10))
+                order.append("first")
+            waiting.join(10)
+        self.assertEqual(order, ["first", "second"])
 
     def test_a_failed_guest_is_known_by_its_name(self):
         self.assertTrue(mutants.is_of("amd-vi/hostile/calls", "amd-vi/hostile/calls"))

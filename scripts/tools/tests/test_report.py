@@ -41,7 +41,11 @@ class ReportTest(unittest.TestCase):
     def finish(self, *results):
         into = report.Report()
         for number, result in enumerate(results):
-            into.add(report.Case("suite", f"test{number}", result, 1.5, "why\x1b" * (result != report.PASS)))
+            into.add(
+                report.Case(
+                    "suite", f"test{number}", result, 1.5, "why\x1b" * (result != report.PASS)
+                )
+            )
         return into.finish()
 
     def last_line(self):
@@ -63,7 +67,9 @@ class ReportTest(unittest.TestCase):
         self.finish(report.PASS, report.FAIL, report.SKIP)
         written = json.loads((self.folder / "test.json").read_text())
         self.assertEqual((written["passed"], written["failed"], written["skipped"]), (1, 1, 1))
-        self.assertEqual([case["result"] for case in written["suites"][0]["cases"]], ["pass", "fail", "skip"])
+        self.assertEqual(
+            [case["result"] for case in written["suites"][0]["cases"]], ["pass", "fail", "skip"]
+        )
         top = xml.parse(self.folder / "test.xml").getroot()
         self.assertEqual(top[0].get("failures"), "1")
         self.assertEqual(top[0][1][0].get("message"), "why")
@@ -74,6 +80,51 @@ class ReportTest(unittest.TestCase):
             raise console.Failure("the disk is full", "Make room.")
         self.assertEqual(into.cases[0].result, report.FAIL)
         self.assertIn("Make room", into.cases[0].reason)
+
+    def test_an_error_of_the_system_in_a_stage_is_a_failed_test(self):
+        into = report.Report()
+        with into.stage("a stage", "suite"):
+            raise FileNotFoundError(2, "No such file or directory", "no-such-program")
+        self.assertEqual(into.cases[0].result, report.FAIL)
+        self.assertIn("no-such-program is missing", into.cases[0].reason)
+
+    def test_a_stage_tells_its_end_and_its_cases(self):
+        into, seen = report.Report(), []
+        into.ended = lambda stage, cases, seconds: seen.append((stage, len(cases)))
+        into.add(report.Case("suite", "before", report.PASS, 1))
+        with into.stage("a stage", "suite"):
+            into.add(report.Case("suite", "in it", report.PASS, 1))
+        with self.assertRaises(KeyboardInterrupt), into.stage("cut short", "suite"):
+            raise KeyboardInterrupt
+        self.assertEqual(seen, [("a stage", 1)])
+
+    def test_what_a_passed_test_printed_is_not_kept(self):
+        into = report.Report()
+        for result in (report.PASS, report.FAIL):
+            into.add(report.Case("suite", result, result, 1, output=("a line",)))
+        cases = into.content()["suites"][0]["cases"]
+        self.assertEqual([case.get("output") for case in cases], [None, ("a line",)])
+
+    def test_carried_parts_are_counted_apart(self):
+        into = report.Report()
+        into.carried = [{"part": "host", "date": "2026-11-24", "commit": "abc", "passed": 40}]
+        into.xen = "4.20.4 (xen.tar)"
+        into.add(report.Case("suite", "test", report.PASS, 1))
+        self.assertEqual(into.finish(), 0)
+        self.assertTrue(self.last_line().startswith("1 passed, 0 failed, 0 skipped; 40 more"))
+        self.assertIn("carried  host: 40 passed on 2026-11-24 at abc", self.printed.getvalue())
+        written = json.loads((self.folder / "test.json").read_text())
+        self.assertEqual((written["passed"], written["xen"]), (1, "4.20.4 (xen.tar)"))
+        self.assertEqual(written["carried"][0]["passed"], 40)
+        top = xml.parse(self.folder / "test.xml").getroot()
+        self.assertEqual([suite.get("tests") for suite in top], ["1"])
+
+    def test_without_cargo_the_modules_tests_are_one_failure(self):
+        into = report.Report()
+        lost = console.Failure("the crates cannot be fetched", "Check the network.")
+        with mock.patch.object(host, "cargo_tests", side_effect=lost):
+            host.run_module(into)
+        self.assertEqual([case.result for case in into.cases], [report.FAIL])
 
     def test_retries_are_told(self):
         into = report.Report()
@@ -86,7 +137,9 @@ class ReportTest(unittest.TestCase):
         cases = host.parse_tests(CARGO)
         self.assertEqual([case.result for case in cases], [report.PASS, report.FAIL, report.SKIP])
         self.assertEqual(cases[1].seconds, 1.25)
-        self.assertEqual(cases[1].reason, "tests/invariants/main.rs:9:5: enabled with nothing bound")
+        self.assertEqual(
+            cases[1].reason, "tests/invariants/main.rs:9:5: enabled with nothing bound"
+        )
 
 
 class TreeTest(unittest.TestCase):
@@ -110,4 +163,9 @@ class TreeTest(unittest.TestCase):
 
     def test_shell_scripts(self):
         shell = self.write("a", "#!/usr/bin/env bash\n")
-        self.assertEqual(host.shell_scripts([shell, self.write("b", "#!/usr/bin/env python3\n"), self.write("c", "")]), [shell])
+        self.assertEqual(
+            host.shell_scripts(
+                [shell, self.write("b", "#!/usr/bin/env python3\n"), self.write("c", "")]
+            ),
+            [shell],
+        )

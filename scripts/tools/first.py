@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a command does before long work: checks what the user named, installs what it needs."""
+
+import os
+import subprocess
+import sys
+import tempfile
+
+from . import paths, xensource
+from .rig import emulator
+
+
+def check():
+    """Stops when XEN_SRC or QEMU names what cannot serve."""
+    xensource.check()
+    if os.environ.get("QEMU"):
+        # No archive is needed for a QEMU that was named.
+        emulator.find(None)
+
+
+def setup(part):
+    """Installs what a part needs; ends the command when scripts/setup fails, which has said why."""
+    status = subprocess.run([paths.TOP / "scripts/setup", part], check=False).returncode
+    if status:
+        sys.exit(status)
+
+
+def hypervisor(file):
+    """Stops when a file is no hypervisor that the emulated machine can boot; returns the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        emulator.unpacked_xen(file, folder)
+    return file
