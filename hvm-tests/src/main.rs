@@ -25,6 +25,7 @@ mod msix;
 mod pci;
 mod plan;
 mod report;
+mod storm;
 mod suite;
 mod tables;
 mod tests;

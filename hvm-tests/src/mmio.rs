@@ -142,6 +142,25 @@ pub fn copy(from: usize, to: usize, count: usize, backwards: bool) {
     }
 }
 
+/// Copies `count` bytes of memory by one string instruction that moves `width` at a time: 1, 2, 4 or 8.
+pub fn copy_by(width: usize, from: usize, to: usize, count: usize) {
+    macro_rules! moved {
+        ($instruction:literal) => {
+            // SAFETY: as `read` and `write`.
+            unsafe {
+                asm!($instruction, inout("rcx") count / width => _, inout("rsi") from => _, inout("rdi") to => _,
+                    options(nostack));
+            }
+        };
+    }
+    match width {
+        1 => moved!("rep movsb"),
+        2 => moved!("rep movsw"),
+        4 => moved!("rep movsd"),
+        _ => moved!("rep movsq"),
+    }
+}
+
 /// Copies dwords out of a device's memory by one string instruction.
 pub fn copy_from(address: usize, into: &mut [u32]) {
     copy(address, into.as_mut_ptr() as usize, into.len(), false);

@@ -3,7 +3,7 @@
 
 use core::arch::asm;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};
 
 use x86_64::instructions::port::Port;
 
@@ -22,12 +22,14 @@ const ID: u8 = 0x00;
 pub const COMMAND: u8 = 0x04;
 const STATUS: u8 = 0x06;
 const HEADER_TYPE: u8 = 0x0e;
-const BAR0: u8 = 0x10;
+/// The first base address register.
+pub const BAR0: u8 = 0x10;
 const CAPABILITIES: u8 = 0x34;
 
 // Bits of the command register.
 const MEMORY: u16 = 1 << 1;
-const BUS_MASTER: u16 = 1 << 2;
+/// Bus master.
+pub const BUS_MASTER: u16 = 1 << 2;
 /// INTx disable.
 pub const INTX_DISABLE: u16 = 1 << 10;
 
@@ -37,7 +39,8 @@ const ABSENT: u32 = 0xffff_ffff;
 /// Upper bound on the capabilities that fit, against a list with a loop.
 const MOST_CAPABILITIES: usize = 48;
 
-const BARS: u8 = 6;
+/// How many base address registers a function has at most.
+pub const BARS: u8 = 6;
 const BAR_ADDRESS: u32 = !0xf;
 const BAR_TYPE: u32 = 0b110;
 const BAR_WIDE: u32 = 0b100;
@@ -53,6 +56,19 @@ pub const SPARE_HIGH: usize = 0x1_0800_0000;
 pub static PLACED_ELSEWHERE: [AtomicUsize; BARS as usize] = [const { AtomicUsize::new(0) }; BARS as usize];
 
 static NEXT: AtomicU32 = AtomicU32::new(MEMORY_START);
+
+/// Whether a vCPU is between the address port and the data port.
+static SELECTING: AtomicBool = AtomicBool::new(false);
+
+/// Does `access` while no other vCPU is in here: there is one address port for all.
+fn locked<T>(access: impl FnOnce() -> T) -> T {
+    while SELECTING.swap(true, Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+    let result = access();
+    SELECTING.store(false, Ordering::Release);
+    result
+}
 
 /// A value of 1, 2 or 4 bytes, as one access to configuration space moves it.
 pub trait Width: Copy {
@@ -130,7 +146,8 @@ impl Function {
         ENABLE | u32::from(self.0) << 8 | u32::from(register & !3)
     }
 
-    /// Points the data port at the dword with `register`; the port of that register.
+    /// Points the data port at the dword with `register`; the port of that register. As long as no vCPU reads or writes
+    /// another register, all may use the data port at once.
     pub fn select(self, register: u8) -> u16 {
         u32::output(ADDRESS, self.address(register));
         DATA + u16::from(register & 3)
@@ -138,18 +155,26 @@ impl Function {
 
     /// Reads a register; it must not cross a dword.
     pub fn read<W: Width>(self, register: u8) -> W {
-        W::input(self.select(register))
+        locked(|| W::input(self.select(register)))
     }
 
     /// Writes a register; it must not cross a dword.
     pub fn write<W: Width>(self, register: u8, value: W) {
-        W::output(self.select(register), value);
+        locked(|| W::output(self.select(register), value));
+    }
+
+    /// Changes bits of the command register, and no other vCPU between reading and writing.
+    fn command(self, bits: u16, set: bool) {
+        locked(|| {
+            let port = self.select(COMMAND);
+            let others = u16::input(port) & !bits;
+            u16::output(port, others | if set { bits } else { 0 });
+        });
     }
 
     /// Sets or clears INTx-disable.
     pub fn disable_intx(self, disable: bool) {
-        let others = self.read::<u16>(COMMAND) & !INTX_DISABLE;
-        self.write(COMMAND, others | if disable { INTX_DISABLE } else { 0 });
+        self.command(INTX_DISABLE, disable);
     }
 
     /// The register where the capability `id` starts.
@@ -171,6 +196,11 @@ impl Function {
     /// Vendor in the low half, device in the high half.
     pub fn id(self) -> u32 {
         self.read(ID)
+    }
+
+    /// Lets the function master the bus, which its messages take, or not.
+    pub fn master(self, on: bool) {
+        self.command(BUS_MASTER, on);
     }
 
     /// Gives each memory BAR an address, and the function the right to decode it and to master the bus.
@@ -241,8 +271,7 @@ impl Function {
 
     /// Turns memory decoding on or off.
     pub fn decode(self, on: bool) {
-        let others = self.read::<u16>(COMMAND) & !MEMORY;
-        self.write(COMMAND, others | if on { MEMORY } else { 0 });
+        self.command(MEMORY, on);
     }
 }
 

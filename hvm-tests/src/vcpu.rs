@@ -13,7 +13,9 @@ pub const COUNT: usize = 2;
 
 /// Below 1 MiB, where a start-up IPI can point.
 const START: usize = 0x8000;
-const START_MS: u64 = 2000;
+/// A vCPU that shows no sign of life in this time has none. Time goes on while the host runs something else, so this
+/// is long: all waits for another vCPU end with its first sign.
+pub const PATIENCE_MS: u64 = 60_000;
 
 static SECOND_RUNS: AtomicBool = AtomicBool::new(false);
 static SECOND_ID: AtomicU8 = AtomicU8::new(0);
@@ -23,7 +25,9 @@ type Work<'a> = &'a (dyn Fn() + Sync);
 
 /// The `Work` that the second vCPU is to repeat, or null.
 static WORK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
-/// Whether the second vCPU works; it looks at `WORK` no more after it has said no.
+/// The `Work` that the second vCPU began last, or null since it found none.
+static BEGUN: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// Whether the second vCPU may use what `WORK` was: set before it looks there, cleared after it found null.
 static BUSY: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" {
@@ -59,7 +63,7 @@ fn start_second() -> Option<u8> {
     apic::send_init();
     time::wait(10);
     apic::send_start_up((START >> 12) as u8);
-    let runs = time::until(START_MS, || SECOND_RUNS.load(Ordering::Acquire));
+    let runs = time::until(PATIENCE_MS, || SECOND_RUNS.load(Ordering::Acquire));
     runs.then(|| SECOND_ID.load(Ordering::Relaxed))
 }
 
@@ -73,26 +77,31 @@ extern "C" fn second_vcpu() -> ! {
     SECOND_RUNS.store(true, Ordering::Release);
     enable();
     loop {
-        let work = WORK.load(Ordering::Acquire).cast::<Work>();
-        BUSY.store(!work.is_null(), Ordering::Release);
+        // In this order: `beside` takes the work away first, and looks whether it is in use afterwards.
+        BUSY.store(true, Ordering::SeqCst);
+        let work = WORK.load(Ordering::SeqCst);
+        BEGUN.store(work, Ordering::Release);
         // SAFETY: `beside` keeps the work until this vCPU is not busy any more.
-        match unsafe { work.as_ref() } {
+        match unsafe { work.cast::<Work>().as_ref() } {
             Some(work) => work(),
-            None => enable_and_hlt(),
+            None => {
+                BUSY.store(false, Ordering::Release);
+                enable_and_hlt();
+            }
         }
     }
 }
 
 /// The second vCPU, which must run, repeats `work` while the first does what `meanwhile` says.
 pub fn beside(work: Work, meanwhile: impl FnOnce()) {
-    WORK.store((&raw const work).cast_mut().cast(), Ordering::Release);
-    if time::until(START_MS, || BUSY.load(Ordering::Acquire)) {
+    WORK.store((&raw const work).cast_mut().cast(), Ordering::SeqCst);
+    if time::until(PATIENCE_MS, || !BEGUN.load(Ordering::Acquire).is_null()) {
         meanwhile();
     } else {
         report::error(format_args!("the second vCPU does not work"));
     }
-    WORK.store(ptr::null_mut(), Ordering::Release);
-    while BUSY.load(Ordering::Acquire) {
+    WORK.store(ptr::null_mut(), Ordering::SeqCst);
+    while BUSY.load(Ordering::SeqCst) || !BEGUN.load(Ordering::Acquire).is_null() {
         core::hint::spin_loop();
     }
 }

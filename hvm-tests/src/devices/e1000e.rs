@@ -58,6 +58,11 @@ impl Device for E1000e {
         1
     }
 
+    fn again(&self, n: u32) {
+        self.0.write(CAUSE, 1u32 << (FIRST_CAUSE + n));
+        self.raise(n);
+    }
+
     fn acknowledge(&self, n: u32) {
         time::spin(THROTTLE_MS);
         self.0.write(CAUSE, 1u32 << (FIRST_CAUSE + n));

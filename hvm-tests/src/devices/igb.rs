@@ -53,6 +53,16 @@ impl Igb {
     fn in_msix_mode(&self) -> bool {
         self.msix.control() & msix::ENABLE != 0
     }
+
+    fn set(&self, n: u32, several: bool) {
+        if several {
+            self.registers.write(ENABLE, 1u32 << n);
+            self.registers.write(SET, 1u32 << n);
+        } else {
+            self.registers.write(ENABLE_CAUSE, CAUSE_0);
+            self.registers.write(SET_CAUSE, CAUSE_0);
+        }
+    }
 }
 
 impl Device for Igb {
@@ -67,13 +77,12 @@ impl Device for Igb {
     fn raise(&self, n: u32) {
         let several = self.in_msix_mode();
         several_vectors(&self.registers, several);
-        if several {
-            self.registers.write(ENABLE, 1u32 << n);
-            self.registers.write(SET, 1u32 << n);
-        } else {
-            self.registers.write(ENABLE_CAUSE, CAUSE_0);
-            self.registers.write(SET_CAUSE, CAUSE_0);
-        }
+        self.set(n, several);
+    }
+
+    fn again(&self, n: u32) {
+        self.acknowledge(n);
+        self.set(n, self.registers.read::<u32>(MODE) & SEVERAL_VECTORS != 0);
     }
 
     fn acknowledge(&self, n: u32) {

@@ -20,8 +20,9 @@ use crate::{plan, report};
 
 use registers::Registers;
 
-/// A device under test.
-pub trait Device {
+/// A device under test. A source is for one vCPU at a time; `nvme` and the like have queues for each, but `xhci` has one for
+/// all.
+pub trait Device: Sync {
     /// Its registers.
     fn registers(&self) -> &Registers;
 
@@ -40,6 +41,13 @@ pub trait Device {
 
     /// Tells the device that its interrupt number `n` was seen.
     fn acknowledge(&self, n: u32);
+
+    /// Acknowledges the interrupt number `n` if it was seen, and raises it again, without a pause and without a look into
+    /// configuration space: for one vCPU that does so all the time. After `raise` and `acknowledge`.
+    fn again(&self, n: u32) {
+        self.acknowledge(n);
+        self.raise(n);
+    }
 
     /// Where it is.
     fn function(&self) -> Function {
@@ -95,7 +103,7 @@ const MOST: usize = 4;
 
 struct Found(UnsafeCell<[Option<Any>; MOST]>);
 
-// SAFETY: only the first vCPU finds and uses devices.
+// SAFETY: only the first vCPU finds devices, and before any other uses them; a device may be shared.
 unsafe impl Sync for Found {}
 
 static FOUND: Found = Found(UnsafeCell::new([const { None }; MOST]));

@@ -80,6 +80,11 @@ impl Queue {
         ((last >> 16 & 1 != 0) == phase).then_some(last >> 17)
     }
 
+    /// Whether a command can be submitted before another completes.
+    fn has_room(&self) -> bool {
+        self.submitted.load(Relaxed) - self.taken.load(Relaxed) < ENTRIES - 1
+    }
+
     /// Takes a completion.
     fn take(&self, registers: &Registers) {
         let n = self.taken.fetch_add(1, Relaxed) + 1;
@@ -171,6 +176,13 @@ impl Device for Nvme {
     fn raise(&self, n: u32) {
         let command = if n == 0 { GET_FEATURES } else { FLUSH };
         self.queues[n as usize].submit(&self.registers, command, (0, [NUMBER_OF_QUEUES, 0]));
+    }
+
+    fn again(&self, n: u32) {
+        self.acknowledge(n);
+        if self.queues[n as usize].has_room() {
+            self.raise(n);
+        }
     }
 
     fn acknowledge(&self, n: u32) {

@@ -8,7 +8,7 @@ use crate::pci::Function;
 use crate::{report, time};
 
 /// A device that does not come up in this time does not work.
-const READY_MS: u64 = 2000;
+const READY_MS: u64 = 20_000;
 
 /// The registers of one function.
 pub struct Registers {
