@@ -11,7 +11,8 @@
 //!    the guest's capabilities ([`core::msi`], [`core::msix`] with its [`core::table`]);
 //! 4. [`host::delivery`] makes the hardware follow, one of INTx, MSI and MSI-X, in the one order
 //!    that is safe ([`host::msi`], [`host::msix`]), through [`host::hardware::Hardware`];
-//! 5. `ffi` implements that trait with the functions the shim offers.
+//! 5. `ffi` implements that trait with the functions the shim offers. What it hands out, [`memory`],
+//!    nobody else can make.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -19,6 +20,7 @@
 pub mod core;
 #[forbid(unsafe_code)]
 pub mod host;
+pub mod memory;
 
 // Only Xen has the other side of this boundary.
 #[cfg(target_os = "none")]

@@ -23,6 +23,11 @@ impl ByteEnables {
         (0..DWORD).filter(|byte| self.0 & 1 << byte != 0).fold(0, |mask, byte| mask | shift(0xff, i32::from(byte)))
     }
 
+    /// Whether the first byte is one of them.
+    pub fn touches_first(self) -> bool {
+        self.0 & 1 != 0
+    }
+
     /// `old` with the enabled bytes of `new` written over it.
     pub fn merge(self, old: u32, new: u32) -> u32 {
         (old & !self.mask()) | (new & self.mask())

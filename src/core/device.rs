@@ -105,9 +105,9 @@ impl Device {
         Wanted { intx_disable: enabled || self.command.intx_disable(), messages }
     }
 
-    /// What the hardware should do once the guest no longer has the device.
-    pub fn released(&self) -> Wanted<'static> {
-        Wanted { intx_disable: self.command.intx_disable(), messages: Messages::Off }
+    /// Whether INTx is off once the guest no longer has the device.
+    pub fn released_intx(&self) -> bool {
+        self.command.intx_disable()
     }
 
     /// The guest's message and why it is not live, if it was refused just now.
@@ -124,11 +124,6 @@ impl Device {
     /// The MSI-X capability, for accesses to its table.
     pub fn msix(&mut self) -> Option<&mut Msix> {
         self.msix.as_mut()
-    }
-
-    /// Takes the MSI-X capability away, with the memory of its table.
-    pub fn take_msix(&mut self) -> Option<Msix> {
-        self.msix.take()
     }
 
     fn owner(&self, register: u16) -> Option<Owner> {
@@ -161,6 +156,7 @@ mod tests {
     use crate::core::msix::MsixRegisters;
     use crate::core::spec::MsiControl;
     use crate::core::table::Entry;
+    use crate::memory::Owned;
 
     const MSI: u16 = 0x40;
     const MSIX: u16 = 0xa0;
@@ -172,8 +168,8 @@ mod tests {
         let mut control = MsiControl(0);
         control.set_address_64(true);
         let registers = MsixRegisters { position: MSIX, header: 0x1_0011, table: 0, pending: 0x800 };
-        let msix = Msix::new(registers, vec![Entry::RESET; 2].leak());
-        Device::new(Some(Msi::new(MSI, u32::from(control.0) << 16 | 0x5)), Some(msix))
+        let msix = Msix::new(registers, Owned::of(vec![Entry::RESET; 2]));
+        Device::new(Some(Msi::new(MSI, u32::from(control.0) << 16 | 0x5, 1)), Some(msix))
     }
 
     fn write(device: &mut Device, register: u16, value: u32) -> Verdict {
@@ -256,10 +252,9 @@ mod tests {
         enable(&mut device);
         write(&mut device, 0x04, 0x0006);
         assert_eq!(wanted(&device), (true, "MSI"));
-        assert!(!device.released().intx_disable);
+        assert!(!device.released_intx());
         write(&mut device, 0x04, 0x0406);
-        assert!(device.released().intx_disable);
-        assert!(matches!(device.released().messages, Messages::Off));
+        assert!(device.released_intx());
     }
 
     #[test]
@@ -275,7 +270,6 @@ mod tests {
         device.msix().and_then(|msix| msix.write_table(0xc, 4, 0));
         let message = GuestMessage { address: 0, data: 0 };
         assert_eq!(device.take_refused(), Some((message, Refusal::Window)));
-        assert!(device.take_msix().is_some());
     }
 
     #[test]

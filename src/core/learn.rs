@@ -7,6 +7,7 @@ use x86_64::PhysAddr;
 use crate::core::access::ByteEnables;
 use crate::core::address::GuestFunction;
 use crate::core::command::GuestCommand;
+use crate::core::layout::Frames;
 use crate::core::spec::{BAR_COUNT, BAR_FIRST, BAR_MEMORY_FLAGS, COMMAND, DWORD};
 
 /// log2 of the size of a frame, in bytes: 4 KiB.
@@ -43,13 +44,24 @@ impl HostBar {
             None
         }
     }
+
+    /// The frames in which it lies.
+    pub fn frames(&self) -> Option<Frames> {
+        let first = self.address.as_u64();
+        let last = first.checked_add(self.size.checked_sub(1)?)?;
+        Some(Frames { first: first >> FRAME_SHIFT, last: last >> FRAME_SHIFT })
+    }
 }
 
 impl Mapping {
+    /// Whether any part of `bar` is mapped here.
+    pub fn touches(&self, bar: &HostBar) -> bool {
+        self.guest_frame_of(bar).is_some()
+    }
+
     /// The guest frame where `bar` begins, if any part of it is mapped here.
     fn guest_frame_of(&self, bar: &HostBar) -> Option<u64> {
-        let first = bar.address.as_u64() >> FRAME_SHIFT;
-        let last = bar.address.as_u64().checked_add(bar.size.checked_sub(1)?)? >> FRAME_SHIFT;
+        let Frames { first, last } = bar.frames()?;
         let end = self.machine_frame.checked_add(self.count)?;
         let overlaps = self.machine_frame <= last && first < end;
         overlaps.then(|| self.guest_frame.wrapping_add(first).wrapping_sub(self.machine_frame))
@@ -63,13 +75,30 @@ struct Header {
     bars: [u32; BAR_COUNT],
 }
 
+impl Header {
+    const EMPTY: Self = Self { command: GuestCommand::RESET, bars: [0; BAR_COUNT] };
+}
+
+/// What a mapping of host memory says about a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing: it is not the device's memory.
+    Other,
+    /// This function of the guest's is the device.
+    Function(GuestFunction),
+    /// The device's memory was mapped where no function of the guest's has it.
+    NoFunction,
+    /// It was mapped where more than one function has it.
+    Several,
+}
+
 /// What the guest wrote into the headers of the functions on its bus 0.
 #[derive(Debug)]
 pub struct Headers([Header; GuestFunction::COUNT]);
 
 impl Headers {
     /// Nothing written yet.
-    pub const EMPTY: Self = Self([Header { command: GuestCommand::RESET, bars: [0; BAR_COUNT] }; GuestFunction::COUNT]);
+    pub const EMPTY: Self = Self([Header::EMPTY; GuestFunction::COUNT]);
 
     /// Whether writes to the dword at `register` are worth [`Headers::observe`].
     pub fn concerns(register: u16) -> bool {
@@ -98,15 +127,26 @@ impl Headers {
         guest_address(&header.bars, index, bar)
     }
 
-    /// The one function that has its base addresses where `mapping` puts those of the device.
+    /// Forgets what was written to a function that is gone: another may come to its place.
+    pub fn forget(&mut self, function: GuestFunction) {
+        if let Some(header) = self.0.get_mut(usize::from(function.0)) {
+            *header = Header::EMPTY;
+        }
+    }
+
+    /// Which function has its base addresses where `mapping` puts those of the device.
     ///
-    /// None when no function or more than one does: two functions at one address are the
-    /// guest's own confusion, and a guess could give it the wrong one's registers.
-    pub fn find(&self, bars: &[Option<HostBar>; BAR_COUNT], mapping: &Mapping) -> Option<GuestFunction> {
+    /// Two functions at one address are the guest's own confusion, and a guess could give it the wrong
+    /// one's registers.
+    pub fn find(&self, bars: &[Option<HostBar>; BAR_COUNT], mapping: &Mapping) -> Found {
+        if !bars.iter().flatten().any(|bar| mapping.touches(bar)) {
+            return Found::Other;
+        }
         let mut matching = (0..=u8::MAX).map(GuestFunction).filter(|function| self.matches(*function, bars, mapping));
         match (matching.next(), matching.next()) {
-            (Some(function), None) => Some(function),
-            _ => None,
+            (Some(function), None) => Found::Function(function),
+            (Some(_), Some(_)) => Found::Several,
+            (None, _) => Found::NoFunction,
         }
     }
 
@@ -155,11 +195,34 @@ mod tests {
         headers.observe(function, COMMAND, ByteEnables::ALL, 0x2);
     }
 
+    fn function(found: Found) -> Option<GuestFunction> {
+        match found {
+            Found::Function(function) => Some(function),
+            _ => None,
+        }
+    }
+
     /// Who is found when one function has its first base address at `low` and `high`.
     fn found(low: u32, high: u32, bars: [Option<HostBar>; BAR_COUNT], mapping: Mapping) -> Option<GuestFunction> {
         let mut headers = Headers::EMPTY;
         place(&mut headers, FUNCTION, low, high);
-        headers.find(&bars, &mapping)
+        function(headers.find(&bars, &mapping))
+    }
+
+    #[test]
+    fn what_a_mapping_says() {
+        let mut headers = Headers::EMPTY;
+        let bars = bars(0x10_0000, false);
+        let elsewhere = Mapping { machine_frame: 0xfe900, ..WHOLE };
+        assert_eq!(headers.find(&bars, &elsewhere), Found::Other);
+        assert_eq!(headers.find(&bars, &WHOLE), Found::NoFunction);
+        place(&mut headers, FUNCTION, GUEST, 0);
+        assert_eq!(headers.find(&bars, &WHOLE), Found::Function(FUNCTION));
+        place(&mut headers, OTHER, GUEST, 0);
+        assert_eq!(headers.find(&bars, &WHOLE), Found::Several);
+        headers.forget(FUNCTION);
+        assert_eq!(headers.find(&bars, &WHOLE), Found::Function(OTHER));
+        assert!(!headers.command(FUNCTION).memory_space());
     }
 
     #[test]
@@ -208,16 +271,16 @@ mod tests {
         let mut headers = Headers::EMPTY;
         place(&mut headers, FUNCTION, GUEST, 0);
         place(&mut headers, OTHER, GUEST, 0);
-        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), None);
+        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), Found::Several);
         headers.observe(OTHER, COMMAND, ByteEnables::ALL, 0);
-        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), Some(FUNCTION));
+        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), Found::Function(FUNCTION));
     }
 
     #[test]
     fn memory_decoding_off() {
         let mut headers = Headers::EMPTY;
         headers.observe(FUNCTION, BAR_FIRST, ByteEnables::ALL, GUEST);
-        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), None);
+        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), Found::NoFunction);
         assert!(!headers.command(FUNCTION).memory_space());
     }
 

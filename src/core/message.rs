@@ -64,6 +64,8 @@ pub struct BoundBlock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Refusal {
+    /// The form in which Xen's own drivers ask for an event channel of a PIRQ (`hvm_pirq`).
+    EventChannel,
     /// Address bits 63:32 are not zero: a memory write, not an interrupt.
     UpperAddress,
     /// Address bits 31:20 are not 0xFEE: a memory write, not an interrupt.
@@ -87,6 +89,7 @@ impl GuestMessage {
     pub fn validate(self) -> Result<BoundMessage, Refusal> {
         let address = MessageAddress(self.address);
         let data = MessageData(self.data);
+        check_form(data)?;
         check_address(address)?;
         let vector = check_vector(data)?;
         let mut delivery = Delivery(0);
@@ -121,6 +124,17 @@ impl BoundBlock {
     /// The message of each vector, in order.
     pub fn messages(self) -> impl Iterator<Item = BoundMessage> {
         (0..self.vectors()).map(move |nth| BoundMessage { vector: self.first.vector | nth, ..self.first })
+    }
+}
+
+/// A guest that uses `hvm_pirq` marks its messages with vector 0 and delivery mode 3, and has the PIRQ
+/// in place of the destination (Linux, `arch/x86/pci/xen.c`).
+fn check_form(data: MessageData) -> Result<(), Refusal> {
+    let event_channel = data.vector() == 0 && data.delivery_mode() == spec::DELIVERY_EVENT_CHANNEL;
+    if event_channel {
+        Err(Refusal::EventChannel)
+    } else {
+        Ok(())
     }
 }
 
@@ -201,6 +215,7 @@ impl Refusal {
     /// The reason in words, for the log.
     pub fn text(self) -> &'static ::core::ffi::CStr {
         match self {
+            Self::EventChannel => c"message refused: asks for an event channel, which needs hvm_pirq=0",
             Self::UpperAddress => c"message refused: address bits 63:32",
             Self::Window => c"message refused: address outside the interrupt window",
             Self::RemappableFormat => c"message refused: remappable format",
@@ -270,6 +285,14 @@ mod tests {
             let refused = (mode > 1).then_some(Refusal::DeliveryMode);
             assert_eq!(validate(ADDRESS, DATA | mode << 8).err(), refused, "mode {mode}");
         }
+    }
+
+    #[test]
+    fn a_message_that_asks_for_an_event_channel_is_named() {
+        assert_eq!(validate(0xfee3_7000, 0x4300).err(), Some(Refusal::EventChannel));
+        assert_eq!(validate(0x100_fee3_7000, 0x4300).err(), Some(Refusal::EventChannel));
+        assert_eq!(validate(ADDRESS, 0x4301).err(), Some(Refusal::Vector));
+        assert_eq!(validate(ADDRESS, 0x4200).err(), Some(Refusal::Vector));
     }
 
     #[test]

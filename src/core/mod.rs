@@ -11,5 +11,7 @@ pub mod learn;
 pub mod message;
 pub mod msi;
 pub mod msix;
+pub mod power;
 pub mod spec;
 pub mod table;
+pub mod trust;

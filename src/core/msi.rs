@@ -51,13 +51,16 @@ pub struct MsiDelivery {
 }
 
 impl Msi {
-    /// The capability at `position` whose first dword in hardware is `header`, disabled.
-    pub fn new(position: u16, header: u32) -> Self {
+    /// The capability at `position` whose first dword in hardware is `header`, disabled. The guest is
+    /// offered the vectors that it has, but no more than `mappable`.
+    pub fn new(position: u16, header: u32, mappable: u8) -> Self {
+        let mappable = mappable.checked_ilog2().unwrap_or(0) as u8;
         let hardware = MsiControl((header >> 16) as u16);
         let mut control = MsiControl(0);
         control.set_address_64(hardware.address_64());
         control.set_per_vector_masking(hardware.per_vector_masking());
-        control.set_multiple_message_capable(hardware.multiple_message_capable().min(MSI_VECTORS_LOG2_MAX));
+        let offered = hardware.multiple_message_capable().min(MSI_VECTORS_LOG2_MAX).min(mappable);
+        control.set_multiple_message_capable(offered);
         Self { position, header, control, address: 0, data: 0, mask: 0, live: None }
     }
 
@@ -173,7 +176,7 @@ mod tests {
     /// A capability with eight vectors in hardware, 64-bit addresses and mask bits as asked.
     fn capability(address_64: bool, masking: bool) -> Msi {
         let control = 0x6 | u32::from(address_64) << 7 | u32::from(masking) << 8;
-        Msi::new(AT, control << 16 | 0x7005)
+        Msi::new(AT, control << 16 | 0x7005, 32)
     }
 
     fn write(msi: &mut Msi, offset: u16, value: u32) {
@@ -216,14 +219,22 @@ mod tests {
     #[test]
     fn never_more_vectors_than_the_specification_has() {
         for (capable, offered) in [(0, 0), (4, 4), (5, 5), (6, 5), (7, 5)] {
-            let msi = Msi::new(AT, capable << 17);
+            let msi = Msi::new(AT, capable << 17, 32);
             assert_eq!(msi.read(AT), Reading::Header(offered << 17), "{capable}");
         }
     }
 
     #[test]
+    fn never_more_vectors_than_xen_can_map() {
+        for (mappable, offered) in [(0, 0), (1, 0), (2, 1), (7, 2), (8, 3), (32, 4), (255, 4)] {
+            let msi = Msi::new(AT, 4 << 17, mappable);
+            assert_eq!(msi.read(AT), Reading::Header(offered << 17), "{mappable}");
+        }
+    }
+
+    #[test]
     fn extended_message_data_is_not_offered() {
-        let mut msi = Msi::new(AT, 0x0600_0000 | 0x0080_0000);
+        let mut msi = Msi::new(AT, 0x0600_0000 | 0x0080_0000, 32);
         write(&mut msi, 0, 0xffff_ffff);
         assert_eq!(msi.read(AT), Reading::Header(0x0081_0000));
         write(&mut msi, 12, 0xffff_ffff);

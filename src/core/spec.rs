@@ -10,6 +10,10 @@ use bitfield::bitfield;
 /// Width of one configuration register, in bytes: the unit in which registers are owned.
 pub const DWORD: u16 = 4;
 
+/// Vendor and device ID (section 7.5.1.1.1): all ones where no function answers.
+pub const IDENTITY: u16 = 0x00;
+/// The dword that holds the header type, in bits 23:16 (section 7.5.1.1.9).
+pub const HEADER: u16 = 0x0c;
 /// The Command register, bits 15:0 of the dword at this offset (section 7.5.1.1.3).
 pub const COMMAND: u16 = 0x04;
 /// The first base address register (section 7.5.1.2.1).
@@ -31,6 +35,8 @@ bitfield! {
     impl Debug;
     /// Memory space enable: the function answers at its base addresses.
     pub memory_space, set_memory_space: 1;
+    /// Bus master enable: the function may access memory, and send messages.
+    pub bus_master, set_bus_master: 2;
     /// Interrupt disable: the function may not assert INTx.
     pub intx_disable, set_intx_disable: 10;
 }
@@ -51,6 +57,25 @@ bitfield! {
     /// The function has mask and pending registers.
     pub per_vector_masking, set_per_vector_masking: 8;
 }
+
+/// Capability IDs (section 7.5.3, and the PCI Code and ID Assignment Specification).
+pub const CAPABILITY_MSI: u8 = 0x05;
+/// The same of MSI-X.
+pub const CAPABILITY_MSIX: u8 = 0x11;
+
+/// Power Management Control/Status, from the capability's start (section 7.5.2.2): the power state
+/// in bits 1:0.
+pub const POWER_CONTROL: u16 = 4;
+/// Device Control of the PCI Express capability, from its start (section 7.5.3.4): Initiate Function
+/// Level Reset in bit 15.
+pub const EXPRESS_CONTROL: u16 = 8;
+/// The dword with AF Control, from the start of the Advanced Features capability (Advanced
+/// Capabilities for Conventional PCI ECN): Initiate FLR in bit 0.
+pub const FEATURES_CONTROL: u16 = 4;
+/// How long a function may take to return from D3hot, in nanoseconds (section 5.9).
+pub const WAKE_TIME: u64 = 10_000_000;
+/// How long a function may take after a function level reset, in nanoseconds (section 6.6.2).
+pub const RESET_TIME: u64 = 100_000_000;
 
 /// The most vectors a function's MSI may have, as log2 (section 7.7.1.2: 110b and 111b are reserved).
 pub const MSI_VECTORS_LOG2_MAX: u8 = 5;
@@ -130,6 +155,9 @@ bitfield! {
     /// Bits 31:16, reserved.
     pub u16, upper, _: 31, 16;
 }
+
+/// The reserved delivery mode by which a guest's PV drivers mark a message that is none.
+pub const DELIVERY_EVENT_CHANNEL: u8 = 3;
 
 /// Vectors below this one are the processor's own (Intel SDM 11.5.2: illegal for messages).
 pub const VECTOR_FIRST: u8 = 0x10;

@@ -1,28 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Makes a device's interrupts follow what its guest may have: one of INTx, MSI and MSI-X, and
-//! the one that goes is off before the one that comes is on.
+//! Makes a device's interrupts be what its guest may have: one of INTx, MSI and MSI-X, and the one
+//! that goes is off before the one that comes is on.
 
 use crate::core::address::Sbdf;
 use crate::core::device::{Messages, Wanted};
-use crate::host::hardware::{Errno, Hardware};
+use crate::core::power::Transition;
+use crate::core::spec::{Command, COMMAND, RESET_TIME, WAKE_TIME};
+use crate::host::hardware::{Hardware, Incomplete};
 use crate::host::msi::HostMsi;
-use crate::host::msix::{HostMsix, Scope};
+use crate::host::msix::{HostMsix, Memory, Scope};
 
 /// Who says whether a device's memory is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoding {
     /// Its own Command register, which says this.
     Own(bool),
-    /// Its physical function.
-    PhysicalFunction,
+    /// The Command register of its physical function.
+    PhysicalFunction(Sbdf),
 }
 
-/// What a device's interrupts were last told. Nothing here is ever read back from the device.
+/// Whether the device is there to be programmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    /// It is.
+    Present,
+    /// It sleeps: configuration space answers, its memory does not.
+    Asleep,
+    /// It comes back from sleep or a reset, at this time (in nanoseconds) at the latest; nobody
+    /// touches it before.
+    Returning(u64),
+}
+
+/// What a device's interrupts were last programmed with. Nothing here is ever read back from the
+/// device.
 #[derive(Debug)]
 pub struct Delivery {
     device: Sbdf,
     intx_disabled: bool,
     decoding: Decoding,
+    presence: Presence,
     msi: Option<HostMsi>,
     msix: Option<HostMsix>,
 }
@@ -36,7 +52,7 @@ impl Delivery {
         msi: Option<HostMsi>,
         msix: Option<HostMsix>,
     ) -> Self {
-        Self { device, intx_disabled, decoding, msi, msix }
+        Self { device, intx_disabled, decoding, presence: Presence::Present, msi, msix }
     }
 
     /// Whether INTx is off in hardware.
@@ -51,10 +67,16 @@ impl Delivery {
 
     /// Whether the MSI-X table and pending bits can be reached.
     pub fn reachable(&self, hardware: &mut impl Hardware) -> bool {
-        match self.decoding {
-            Decoding::Own(decoded) => decoded,
-            Decoding::PhysicalFunction => hardware.decoded_by_physical_function(self.device).unwrap_or(false),
-        }
+        self.presence == Presence::Present
+            && match self.decoding {
+                Decoding::Own(decoded) => decoded,
+                Decoding::PhysicalFunction(physical) => command(physical, hardware).memory_space(),
+            }
+    }
+
+    /// Whether configuration space can be reached.
+    pub fn answers(&self) -> bool {
+        !matches!(self.presence, Presence::Returning(_))
     }
 
     /// The hardware's side of MSI-X.
@@ -62,34 +84,77 @@ impl Delivery {
         self.msix.as_ref()
     }
 
-    /// Takes MSI-X away, which must be off, with all that it had allocated.
-    pub fn take_msix(&mut self) -> Option<HostMsix> {
-        self.msix.take()
+    /// Takes the mappings of the MSI-X table and pending bits away, to be given back; all is off.
+    pub fn take_memory(&mut self) -> Option<Memory> {
+        self.msix.take().and_then(HostMsix::into_memory)
     }
 
     /// Takes note of what the device's own Command register says of memory decoding; MSI-X is
     /// held before it ends.
     pub fn set_decoded(&mut self, decoded: bool, hardware: &mut impl Hardware) {
+        if let Decoding::PhysicalFunction(_) = self.decoding {
+            return;
+        }
         if let Some(msix) = self.msix.as_mut().filter(|_| !decoded) {
             msix.hold(hardware);
         }
         self.decoding = Decoding::Own(decoded);
     }
 
+    /// A write to configuration space is about to take the device away: MSI-X is held, and nobody
+    /// touches what will not answer.
+    pub fn leave(&mut self, transition: Transition, hardware: &mut impl Hardware) {
+        let presence = match (transition, self.presence) {
+            (Transition::Sleep, _) => Presence::Asleep,
+            (Transition::Wake, Presence::Present) => return,
+            (Transition::Wake, _) => Presence::Returning(hardware.now().saturating_add(WAKE_TIME)),
+            (Transition::Reset, _) => Presence::Returning(hardware.now().saturating_add(RESET_TIME)),
+        };
+        if self.presence == Presence::Present {
+            self.msix.iter_mut().for_each(|msix| msix.hold(hardware));
+            hardware.set_away(self.device, true);
+        }
+        if transition == Transition::Reset {
+            self.set_decoded(false, hardware);
+        }
+        self.presence = presence;
+    }
+
+    /// Whether the device is back from where it was: then it has lost what it was programmed with,
+    /// or may have. `expected` says that its owner takes it for present.
+    pub fn come_back(&mut self, expected: bool, hardware: &mut impl Hardware) -> bool {
+        let Presence::Returning(until) = self.presence else { return false };
+        if !expected && hardware.now() < until {
+            return false;
+        }
+        self.presence = Presence::Present;
+        if self.decoding == Decoding::Own(true) {
+            // What the device says here can make less of it reachable, never more.
+            self.decoding = Decoding::Own(command(self.device, hardware).memory_space());
+        }
+        hardware.set_away(self.device, false);
+        self.lose(hardware);
+        true
+    }
+
     /// Makes the hardware do what is wanted, where `scope` says what changed.
     ///
     /// # Errors
-    /// Xen's: MSI, or vectors of MSI-X, stay off, until a later call succeeds.
-    pub fn follow(&mut self, wanted: &Wanted<'_>, scope: Scope, hardware: &mut impl Hardware) -> Result<(), Errno> {
+    /// MSI, or vectors of MSI-X, stay off until a later call succeeds; after [`Incomplete::Retry`]
+    /// that one should come soon.
+    pub fn apply(&mut self, wanted: &Wanted<'_>, scope: Scope, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+        if !self.answers() {
+            return Ok(());
+        }
+        let reachable = self.reachable(hardware);
         if !matches!(wanted.messages, Messages::Msi(_)) {
             self.msi.iter_mut().for_each(|msi| msi.turn_off(hardware));
         }
-        if !matches!(wanted.messages, Messages::Msix(_)) {
-            self.msix.iter_mut().for_each(|msix| msix.turn_off(hardware));
+        if let Some(msix) = self.msix.as_mut().filter(|_| !matches!(wanted.messages, Messages::Msix(_))) {
+            msix.turn_off(reachable, hardware)?;
         }
         // INTx goes before messages come, and comes back no sooner than they are off.
         self.set_intx_disabled(wanted.intx_disable, hardware);
-        let reachable = self.reachable(hardware);
         match (&wanted.messages, &mut self.msi, &mut self.msix) {
             (Messages::Msi(wanted), Some(msi), _) => msi.turn_on(wanted, hardware),
             (Messages::Msix(wanted), _, Some(msix)) if reachable => msix.turn_on(wanted, scope, hardware),
@@ -101,37 +166,53 @@ impl Delivery {
         }
     }
 
-    /// Whether a capability that is enabled reads as if it were not: the device was reset.
+    /// Turns everything off, wherever the device is, with INTx as given.
+    ///
+    /// # Errors
+    /// [`Incomplete::Retry`]: nothing is delivered any more, and there is more to give back.
+    pub fn silence(&mut self, intx_disabled: bool, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+        let reachable = self.reachable(hardware);
+        self.msi.iter_mut().for_each(|msi| msi.turn_off(hardware));
+        if let Some(msix) = &mut self.msix {
+            msix.turn_off(reachable, hardware)?;
+        }
+        self.set_intx_disabled(intx_disabled, hardware);
+        Ok(())
+    }
+
+    /// Whether a capability that is enabled reads as if it were not: the device was reset. What it
+    /// answers decides no more than whether it is programmed with the same once more.
     pub fn is_lost(&self, hardware: &mut impl Hardware) -> bool {
         self.msi.as_ref().is_some_and(|msi| msi.is_lost(hardware))
             || self.msix.as_ref().is_some_and(|msix| msix.is_lost(hardware))
     }
 
-    /// Tells the device again all that it was told: INTx before messages.
-    ///
-    /// # Errors
-    /// Xen's; what could not be told is off then, until [`Delivery::follow`].
-    pub fn restore(&mut self, hardware: &mut impl Hardware) -> Result<(), Errno> {
-        hardware.set_intx_disable(self.device, self.intx_disabled);
-        let reachable = self.reachable(hardware);
-        let msi = self.msi.as_mut().map_or(Ok(()), |msi| msi.restore(hardware));
-        let msix = match &mut self.msix {
-            Some(msix) if reachable => msix.restore(hardware),
-            Some(msix) => {
-                msix.turn_off(hardware);
-                Ok(())
-            }
-            None => Ok(()),
-        };
-        msi.and(msix)
+    /// The device was reset: INTx is off again where it was, and [`Delivery::apply`] programs the
+    /// messages again.
+    pub fn lose(&mut self, hardware: &mut impl Hardware) {
+        write_intx_disable(self.device, self.intx_disabled, hardware);
+        self.msi.iter_mut().for_each(|msi| msi.lose(hardware));
+        self.msix.iter_mut().for_each(|msix| msix.lose(hardware));
     }
 
     fn set_intx_disabled(&mut self, disabled: bool, hardware: &mut impl Hardware) {
         if self.intx_disabled != disabled {
-            hardware.set_intx_disable(self.device, disabled);
+            write_intx_disable(self.device, disabled, hardware);
             self.intx_disabled = disabled;
         }
     }
+}
+
+/// A function's Command register. What it says of other bits than the one to be changed goes back
+/// to the same function, and decides nothing.
+pub fn command(device: Sbdf, hardware: &mut impl Hardware) -> Command {
+    Command(hardware.read_config(device, COMMAND) as u16)
+}
+
+fn write_intx_disable(device: Sbdf, disable: bool, hardware: &mut impl Hardware) {
+    let mut changed = command(device, hardware);
+    changed.set_intx_disable(disable);
+    hardware.write_config(device, COMMAND, 2, changed.0.into());
 }
 
 #[cfg(test)]
@@ -143,7 +224,8 @@ mod tests {
     use crate::core::msix::{Msix, MsixRegisters};
     use crate::core::table::Entry;
     use crate::host::msix::Vector;
-    use crate::host::recorder::{Recorder, DEVICE};
+    use crate::host::recorder::{Recorder, DEVICE, PHYSICAL};
+    use crate::memory::Owned;
 
     const MSI: u16 = 0x40;
     const MSIX: u16 = 0xa0;
@@ -159,10 +241,10 @@ mod tests {
         fn new() -> Self {
             let mut hardware = Recorder::default();
             let registers = MsixRegisters { position: MSIX, header: 0x11, table: 0, pending: 0x800 };
-            let msix = Msix::new(registers, vec![Entry::RESET].leak());
-            let device = Device::new(Some(Msi::new(MSI, 0x0080_0005)), Some(msix));
+            let msix = Msix::new(registers, Owned::of(vec![Entry::RESET]));
+            let device = Device::new(Some(Msi::new(MSI, 0x0080_0005, 1)), Some(msix));
             let host_msi = HostMsi::take(DEVICE, 0x42, &mut hardware);
-            let vectors = vec![Vector::UNUSED].leak();
+            let vectors = Owned::of(vec![Vector::UNUSED]);
             let host_msix = HostMsix::take(DEVICE, 0xa2, None, vectors, &mut hardware);
             let delivery = Delivery::new(DEVICE, false, Decoding::Own(true), Some(host_msi), Some(host_msix));
             assert_eq!(hardware.told(), "0x42=0x0, 0xa2=0x0");
@@ -172,7 +254,7 @@ mod tests {
         /// The guest writes, and the hardware follows; what was done.
         fn write(&mut self, register: u16, value: u32) -> String {
             self.device.write(register, ByteEnables::ALL, value);
-            let _ = self.delivery.follow(&self.device.wanted(), Scope::Device, &mut self.hardware);
+            let _ = self.delivery.apply(&self.device.wanted(), Scope::Device, &mut self.hardware);
             self.hardware.told()
         }
 
@@ -214,20 +296,67 @@ mod tests {
         let mut pair = Pair::new();
         pair.program();
         pair.write(MSI, 0x1_0000);
-        let _ = pair.delivery.follow(&pair.device.released(), Scope::Device, &mut pair.hardware);
+        let _ = pair.delivery.silence(false, &mut pair.hardware);
         assert_eq!(pair.hardware.told(), "0x42=0x0, unbind 50, unmap 50, intx on");
-        assert!(pair.delivery.take_msix().is_some());
+        assert!(pair.delivery.take_memory().is_none() && pair.delivery.msix().is_none());
     }
 
     #[test]
     fn a_virtual_function_asks_its_physical_one() {
         let mut pair = Pair::new();
-        pair.delivery.decoding = Decoding::PhysicalFunction;
-        for (decoded, reachable) in [(Some(true), true), (Some(false), false), (None, false)] {
+        pair.delivery.decoding = Decoding::PhysicalFunction(PHYSICAL);
+        for decoded in [true, false] {
             pair.hardware.physical_function = decoded;
-            assert_eq!(pair.delivery.reachable(&mut pair.hardware), reachable);
+            assert_eq!(pair.delivery.reachable(&mut pair.hardware), decoded);
         }
-        pair.delivery.set_decoded(false, &mut pair.hardware);
-        assert_eq!(pair.delivery.decoding(), Decoding::Own(false));
+        pair.delivery.set_decoded(true, &mut pair.hardware);
+        assert_eq!(pair.delivery.decoding(), Decoding::PhysicalFunction(PHYSICAL));
+    }
+
+    #[test]
+    fn a_device_that_sleeps_is_not_reached_and_loses_what_it_had() {
+        let mut pair = Pair::new();
+        pair.program();
+        pair.write(MSI, 0x1_0000);
+        pair.delivery.leave(Transition::Sleep, &mut pair.hardware);
+        assert_eq!(pair.hardware.told(), "away");
+        assert!(!pair.delivery.reachable(&mut pair.hardware) && pair.delivery.answers());
+        assert!(!pair.delivery.come_back(true, &mut pair.hardware), "asleep is not on its way back");
+        pair.delivery.leave(Transition::Wake, &mut pair.hardware);
+        assert!(!pair.delivery.answers());
+        // Nothing reaches it meanwhile.
+        assert_eq!(pair.write(MSI, 0), "");
+        assert_eq!(pair.write(MSI, 0x1_0000), "");
+        assert!(!pair.delivery.come_back(false, &mut pair.hardware));
+        pair.hardware.time += WAKE_TIME;
+        assert!(pair.delivery.come_back(false, &mut pair.hardware));
+        assert_eq!(pair.hardware.told(), "here, intx off, 0x42=0x0");
+        assert_eq!(pair.write(MSI, 0x1_0000), "again 50, 0x42=0x1");
+        // Awake already: nothing changes.
+        pair.delivery.leave(Transition::Wake, &mut pair.hardware);
+        assert_eq!(pair.hardware.told(), "");
+    }
+
+    #[test]
+    fn a_reset_ends_memory_decoding_until_its_owner_brings_it_back() {
+        let mut pair = Pair::new();
+        pair.delivery.leave(Transition::Reset, &mut pair.hardware);
+        assert_eq!((pair.hardware.told(), pair.delivery.decoding()), ("away".into(), Decoding::Own(false)));
+        assert!(pair.delivery.come_back(true, &mut pair.hardware));
+        assert_eq!(pair.hardware.told(), "here, intx on");
+        assert!(!pair.delivery.reachable(&mut pair.hardware));
+        pair.delivery.set_decoded(true, &mut pair.hardware);
+        assert!(pair.delivery.reachable(&mut pair.hardware));
+    }
+
+    #[test]
+    fn a_device_on_its_way_back_can_be_silenced() {
+        let mut pair = Pair::new();
+        pair.program();
+        pair.write(MSI, 0x1_0000);
+        pair.delivery.leave(Transition::Reset, &mut pair.hardware);
+        pair.hardware.told();
+        assert_eq!(pair.delivery.silence(false, &mut pair.hardware), Ok(()));
+        assert_eq!(pair.hardware.told(), "0x42=0x0, unbind 50, unmap 50, intx on");
     }
 }

@@ -10,12 +10,15 @@ use crate::core::layout::{Frames, Layout, Place};
 use crate::core::learn::{Headers, HostBar, FRAME_SHIFT};
 use crate::core::msi::Msi;
 use crate::core::msix::{Msix, MsixRegisters};
-use crate::core::spec::{Command, BAR_COUNT, COMMAND, MSIX_PENDING, MSIX_TABLE};
-use crate::host::delivery::{Decoding, Delivery};
-use crate::host::hardware::{Errno, Hardware, TableMemory};
+use crate::core::power::{PowerRegisters, Transition};
+use crate::core::spec::{BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE};
+use crate::core::trust::{self, Distrust};
+use crate::host::delivery::{command, Decoding, Delivery};
+use crate::host::hardware::{Detail, Errno, Hardware, Incomplete, Line, TableMemory};
 use crate::host::msi::HostMsi;
 use crate::host::msix::{HostMsix, Memory, Scope};
 use crate::host::refusals::{Attempt, Refusals};
+use crate::memory::Owned;
 
 /// What the guest gets for a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,20 +34,82 @@ impl Answer {
     pub const FORWARD: Self = Self { value: 0, mask: 0 };
 }
 
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// It is not Xen's: it takes the way that it has without msitrap.
+    Forward = 0,
+    /// It is done.
+    Done = 1,
+    /// It is done in part: the same write again, with the lock dropped in between.
+    Retry = 2,
+    /// It is not made.
+    Refused = 3,
+    /// The guest does not manage the device, or no longer.
+    Gone = 4,
+}
+
+/// What Xen knows of a device at its assignment. Nothing of this is the device's present word: Xen
+/// found it, or dom0 told it, before any guest had the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// Where it is.
+    pub sbdf: Sbdf,
+    /// Of a virtual function: its physical one.
+    pub physical: Option<Sbdf>,
+    /// Its MSI capability.
+    pub msi: Option<KnownMsi>,
+    /// Its MSI-X capability.
+    pub msix: Option<KnownMsix>,
+    /// Where its other capabilities are that take it away for a while.
+    pub power: PowerRegisters,
+    /// The guest's function that it is, by the administrator's word.
+    pub function: Option<GuestFunction>,
+}
+
+/// What Xen knows of a device's MSI.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownMsi {
+    /// Its offset.
+    pub position: u16,
+    /// How many vectors it has.
+    pub vectors: u8,
+    /// How many of them Xen can map for the domain.
+    pub mappable: u8,
+}
+
+/// What Xen knows of a device's MSI-X.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownMsix {
+    /// Its offset.
+    pub position: u16,
+    /// How many vectors it has.
+    pub vectors: u16,
+    /// The frames of table and pending bits, in this order, which nobody else may write; None when
+    /// dom0 had Xen not prepare MSI-X.
+    pub frames: Option<[Frames; 2]>,
+}
+
 /// A device that belongs to a guest, from assignment to release.
 #[derive(Debug)]
 pub struct Managed {
     sbdf: Sbdf,
-    /// Where the guest sees it, once that is learned.
+    /// Where the guest sees it, once that is known.
     function: Option<GuestFunction>,
     bars: [Option<HostBar>; BAR_COUNT],
+    power: PowerRegisters,
     device: Device,
     delivery: Delivery,
     refusals: Refusals,
-    /// Whether the device may have lost what it was last told, and could not be told again.
-    stale: bool,
+    /// Whether the hardware does not do yet what the guest wants, and a later access has to go on.
+    unfinished: bool,
+    /// Whether it is about to be released: everything is off and stays so.
+    quiesced: bool,
     /// Whether Xen failed to set up an interrupt once; that is logged the first time only.
     failed: bool,
+    /// Whether a mapping of its memory that taught nothing was logged.
+    unlearned: bool,
 }
 
 /// Bytes of a device's memory where Xen answers, in place of the device.
@@ -60,34 +125,49 @@ pub struct MemoryAccess {
     size: u8,
 }
 
+/// The guest's addresses of some pages, both ends included.
+pub type Range = (u64, u64);
+
 impl Managed {
     /// Takes charge of a device, with a snapshot of all that is ever read from it; MSI and MSI-X
     /// are off from here on. None when the device has neither.
     ///
     /// # Errors
-    /// `ENOMEM` when there is no memory for the MSI-X table.
-    pub fn take(sbdf: Sbdf, hardware: &mut impl Hardware) -> Result<Option<Self>, Errno> {
-        let positions = hardware.positions(sbdf);
-        if positions.msi.is_none() && positions.msix.is_none() {
+    /// [`Errno::NOT_PERMITTED`] when it failed a check, which the log names; `ENOMEM`.
+    pub fn take(known: &Known, hardware: &mut impl Hardware) -> Result<Option<Self>, Errno> {
+        if known.msi.is_none() && known.msix.is_none() {
             return Ok(None);
         }
-        let command = Command(hardware.read_config(sbdf, COMMAND) as u16);
-        let bars = hardware.bars(sbdf);
-        let msi = positions.msi.map(|position| take_msi(sbdf, position, hardware));
-        let msix = match positions.msix {
-            Some(position) => Some(take_msix(sbdf, position, &bars, hardware)?),
+        let sbdf = known.sbdf;
+        // The one reading that is checked is the one that is used.
+        let msi = known.msi.map(|msi| (msi, hardware.read_config(sbdf, msi.position)));
+        check_function(known, msi, hardware).map_err(|distrust| distrusted(sbdf, distrust, hardware))?;
+        let bars = granted_bars(sbdf, hardware);
+        let msi = msi.map(|(msi, header)| take_msi(sbdf, msi, header, hardware));
+        let msix = match known.msix {
+            Some(known) => Some(take_msix(sbdf, known, &bars, hardware)?),
             None => None,
         };
         let (msi, host_msi) = msi.unzip();
         let (msix, host_msix) = msix.unzip();
-        let decoding = match hardware.decoded_by_physical_function(sbdf) {
-            Some(_) => Decoding::PhysicalFunction,
+        let command = command(sbdf, hardware);
+        let decoding = match known.physical {
+            Some(physical) => Decoding::PhysicalFunction(physical),
             None => Decoding::Own(command.memory_space()),
         };
-        let delivery = Delivery::new(sbdf, command.intx_disable(), decoding, host_msi, host_msix);
-        let device = Device::new(msi, msix);
-        let refusals = Refusals::default();
-        Ok(Some(Self { sbdf, function: None, bars, device, delivery, refusals, stale: false, failed: false }))
+        Ok(Some(Self {
+            sbdf,
+            function: None,
+            bars,
+            power: known.power,
+            device: Device::new(msi, msix),
+            delivery: Delivery::new(sbdf, command.intx_disable(), decoding, host_msi, host_msix),
+            refusals: Refusals::default(),
+            unfinished: false,
+            quiesced: false,
+            failed: false,
+            unlearned: false,
+        }))
     }
 
     /// The host's address of the device.
@@ -95,7 +175,7 @@ impl Managed {
         self.sbdf
     }
 
-    /// The guest's address of the device, once learned.
+    /// The guest's address of the device, once known.
     pub fn function(&self) -> Option<GuestFunction> {
         self.function
     }
@@ -105,29 +185,32 @@ impl Managed {
         &self.bars
     }
 
-    /// The frames that nobody but Xen may reach: those of the MSI-X table and pending bits.
-    pub fn protected(&self) -> [Option<Frames>; 2] {
-        let layout = self.layout();
-        [layout.map(Layout::table_frames), layout.map(Layout::pending_frames)]
-    }
-
     /// The guest's address of the device is known: from here on the guest decides through its
     /// registers.
     pub fn learn(&mut self, function: GuestFunction, command: GuestCommand, hardware: &mut impl Hardware) {
         self.function = Some(function);
         self.device.set_command(command);
-        hardware.log(self.sbdf, c"learned as the guest's function", u64::from(function.0));
-        self.follow(Scope::Device, hardware);
+        hardware.log(self.sbdf, Line::info(c"learned as the guest's function", Detail::Value(u64::from(function.0))));
+        self.apply(Scope::Device, hardware);
+    }
+
+    /// Its memory was mapped where no function of the guest's, or more than one, has it.
+    pub fn not_learned(&mut self, reason: &'static core::ffi::CStr, hardware: &mut impl Hardware) {
+        if !self.unlearned {
+            hardware.log(self.sbdf, Line::warning(reason, Detail::None));
+        }
+        self.unlearned = true;
     }
 
     /// The guest reads configuration space.
-    pub fn read(&self, access: ConfigAccess, mergeable: bool, hardware: &mut impl Hardware) -> Answer {
+    pub fn read(&mut self, access: ConfigAccess, mergeable: bool, hardware: &mut impl Hardware) -> Answer {
+        self.look(hardware);
         let (value, mask) = match self.device.read(access.register) {
             None => return Answer::FORWARD,
             Some(Reading::Value(value)) => (value, u32::MAX),
             Some(Reading::Header(value)) if mergeable => (value, 0xffff_0000),
             Some(Reading::Header(value)) => (value, u32::MAX),
-            Some(Reading::Hardware(mask)) => (hardware.read_config(self.sbdf, access.register) & mask, u32::MAX),
+            Some(Reading::Hardware(mask)) => (self.read_register(access.register, hardware) & mask, u32::MAX),
         };
         Answer {
             value: access.from_dword(value & mask) | access.beside(),
@@ -135,43 +218,55 @@ impl Managed {
         }
     }
 
-    /// The guest writes configuration space; true when the device model must not see it.
-    pub fn write(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) -> bool {
+    /// The guest writes configuration space: [`Outcome::Forward`], `Done` or `Retry`.
+    pub fn write(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) -> Outcome {
+        self.look(hardware);
         let verdict = self.device.write(access.register, access.enables, access.to_dword(value));
         if verdict != Verdict::Forward {
             self.report_refusal(hardware);
-            self.follow(Scope::Device, hardware);
+            self.apply(Scope::Device, hardware);
         }
-        verdict == Verdict::Own
+        match verdict {
+            Verdict::Forward => Outcome::Forward,
+            _ if self.unfinished => Outcome::Retry,
+            Verdict::Observe => Outcome::Forward,
+            Verdict::Own => Outcome::Done,
+        }
     }
 
     /// Where the guest's `size` bytes at `address` lie in the device's memory, if Xen answers
     /// for them: on the pages of the MSI-X table and of the pending bits.
     pub fn memory_access(&self, headers: &Headers, address: u64, size: u8) -> Option<MemoryAccess> {
         let function = self.function?;
-        self.layout()?.bars().into_iter().find_map(|bar| {
+        let layout = self.layout()?;
+        layout.bars().into_iter().find_map(|bar| {
             let host = self.bars.get(bar)?.as_ref()?;
             let offset = address.checked_sub(headers.address(function, bar, host)?)?;
             let address = host.at(offset)?;
-            let mut protected = self.protected().into_iter().flatten();
-            let trapped = protected.any(|frames| frames.contains(address >> FRAME_SHIFT));
+            let protected = [layout.table_frames(), layout.pending_frames()];
+            let trapped = protected.into_iter().any(|frames| frames.contains(address >> FRAME_SHIFT));
             trapped.then_some(MemoryAccess { bar, offset, address, size })
         })
     }
 
-    /// The guest's addresses, both ends included, between which Xen may have to answer.
-    pub fn trapped(&self, headers: &Headers) -> Option<(u64, u64)> {
-        let function = self.function?;
-        let bars = self.layout()?.bars().into_iter().filter_map(|index| {
+    /// The guest's addresses of the pages where Xen answers: those of the MSI-X table, and those of
+    /// the pending bits.
+    pub fn trapped(&self, headers: &Headers) -> [Option<Range>; 2] {
+        let Some((function, layout)) = self.function.zip(self.layout()) else { return [None; 2] };
+        let [table, pending] = layout.bars();
+        let range = |index: usize, frames: Frames| {
             let bar = self.bars.get(index)?.as_ref()?;
             let start = headers.address(function, index, bar)?;
-            Some((start, start.saturating_add(bar.size.saturating_sub(1))))
-        });
-        bars.reduce(|(first, last), (start, end)| (first.min(start), last.max(end)))
+            let guest = |frame: u64| (frame << FRAME_SHIFT).wrapping_sub(bar.address.as_u64()).wrapping_add(start);
+            // With base addresses smaller than a page this is more than the device's.
+            Some((guest(frames.first), guest(frames.last.saturating_add(1)).wrapping_sub(1)))
+        };
+        [range(table, layout.table_frames()), range(pending, layout.pending_frames())]
     }
 
     /// The guest reads memory; all ones where nothing answers.
     pub fn read_memory(&mut self, access: MemoryAccess, hardware: &mut impl Hardware) -> u64 {
+        self.look(hardware);
         match (self.place(access), self.device.msix()) {
             (Place::Table(offset), Some(msix)) => msix.read_table(offset, access.size),
             (Place::Pending | Place::Beside, _) => self.read_hardware(access, hardware),
@@ -180,94 +275,126 @@ impl Managed {
     }
 
     /// The guest writes memory; what hits the pending bits, or nothing, is dropped.
-    pub fn write_memory(&mut self, access: MemoryAccess, value: u64, hardware: &mut impl Hardware) {
+    /// [`Outcome::Done`] or `Retry`.
+    pub fn write_memory(&mut self, access: MemoryAccess, value: u64, hardware: &mut impl Hardware) -> Outcome {
+        self.look(hardware);
         match (self.place(access), self.device.msix()) {
             (Place::Table(offset), Some(msix)) => {
                 let vector = msix.write_table(offset, access.size, value);
                 self.report_refusal(hardware);
-                vector.into_iter().for_each(|vector| self.follow(Scope::Vector(vector), hardware));
+                vector.into_iter().for_each(|vector| self.apply(Scope::Vector(vector), hardware));
+                if self.unfinished {
+                    return Outcome::Retry;
+                }
             }
             (Place::Beside, _) => self.write_hardware(access, value, hardware),
             _ => {}
         }
+        Outcome::Done
     }
 
-    /// The host, that is dom0, writes configuration space of the device; what remains for it to
-    /// write, or None.
-    pub fn host_write(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) -> Option<u32> {
+    /// Dom0 writes configuration space of the device. What it may write is written here, with the
+    /// lock held, so that nobody reaches for a device that the write takes away, and no two writes
+    /// of Command undo each other.
+    pub fn host_write(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) -> Outcome {
+        self.look(hardware);
         if self.device.guards(access.register) {
-            self.refuse(Attempt::Write, u64::from(access.offset()), hardware);
-            return None;
+            self.refuse(Attempt::Write, Detail::Value(u64::from(access.offset())), hardware);
+            return Outcome::Refused;
         }
-        if access.register != COMMAND {
-            return Some(value);
+        if let Some(transition) = self.power.transition(access, value) {
+            self.leave(transition, access, value, hardware);
+        } else if access.register == COMMAND {
+            self.write_command(access, value, hardware);
+        } else {
+            perform(self.sbdf, access, value, hardware);
         }
-        let decoded = self.delivery.decoding() == Decoding::Own(true);
-        let command = HostCommand::new(access, value, self.delivery.intx_disabled(), decoded);
-        if self.delivery.decoding() == Decoding::Own(!command.decoded) || self.is_stale(hardware) {
-            self.write_command(access, command, hardware);
-            return None;
-        }
-        Some(command.value)
+        Outcome::Done
     }
 
-    /// Performs a host write that changes memory decoding, or follows a reset. It is done here,
-    /// with the guest's lock held, so that nobody reaches for the MSI-X table while it is gone.
-    fn write_command(&mut self, access: ConfigAccess, command: HostCommand, hardware: &mut impl Hardware) {
-        let changes = self.delivery.decoding() == Decoding::Own(!command.decoded);
-        if changes && !command.decoded {
+    /// Performs dom0's write that puts the device to sleep, wakes it or resets it.
+    fn leave(&mut self, transition: Transition, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) {
+        let wakes = transition == Transition::Wake;
+        if !wakes {
+            self.delivery.leave(transition, hardware);
+        }
+        perform(self.sbdf, access, value, hardware);
+        if wakes {
+            self.delivery.leave(transition, hardware);
+        }
+    }
+
+    /// Performs dom0's write of Command: INTx-disable stays as Xen has it, and MSI-X is held before
+    /// memory decoding goes. After a reset it is the write that brings the device back.
+    fn write_command(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) {
+        let own = self.delivery.decoding();
+        let command = HostCommand::new(access, value, self.delivery.intx_disabled(), own == Decoding::Own(true));
+        if !command.decoded {
             self.delivery.set_decoded(false, hardware);
         }
-        hardware.write_config(self.sbdf, access.offset(), access.size(), command.value);
-        if changes && command.decoded {
-            self.delivery.set_decoded(true, hardware);
+        perform(self.sbdf, access, command.value, hardware);
+        let back = self.delivery.come_back(true, hardware);
+        if access.enables.touches_first() {
+            self.delivery.set_decoded(command.decoded, hardware);
         }
-        if self.is_stale(hardware) {
-            self.restore(hardware);
+        if !back && self.delivery.answers() && self.delivery.is_lost(hardware) {
+            self.delivery.lose(hardware);
         }
-        self.follow(Scope::Device, hardware);
+        self.apply(Scope::Device, hardware);
     }
 
-    /// Whether the device has lost what it was last told, by a reset. What it says of that decides
-    /// no more than whether it is told the same again.
-    fn is_stale(&self, hardware: &mut impl Hardware) -> bool {
-        self.stale || self.delivery.is_lost(hardware)
+    /// Stops the device's DMA: its Bus Master bit is cleared.
+    pub fn stop_dma(&mut self, hardware: &mut impl Hardware) {
+        let mut command = command(self.sbdf, hardware);
+        command.set_bus_master(false);
+        hardware.write_config(self.sbdf, COMMAND, 2, command.0.into());
     }
 
-    /// Tells the device again all that it was told, after a reset or a time without power.
-    /// Nothing new is mapped: [`Managed::follow`] does that for what could not be told.
+    /// The device was reset, or was without power.
     pub fn restore(&mut self, hardware: &mut impl Hardware) {
-        self.stale = self.delivery.restore(hardware).is_err();
+        if self.delivery.answers() {
+            self.delivery.lose(hardware);
+        }
+        self.apply(Scope::Device, hardware);
     }
 
-    /// The same on request, and whatever could not be told is set up anew.
-    pub fn renew(&mut self, hardware: &mut impl Hardware) {
-        self.restore(hardware);
-        self.follow(Scope::Device, hardware);
+    /// Goes on with what was left unfinished; whether there is still more.
+    pub fn settle(&mut self, hardware: &mut impl Hardware) -> bool {
+        self.look(hardware);
+        if self.unfinished {
+            self.apply(Scope::Device, hardware);
+        }
+        self.unfinished
     }
 
-    /// Counts what others than the guest tried, with a number that tells more.
-    pub fn refuse(&mut self, attempt: Attempt, number: u64, hardware: &mut impl Hardware) {
+    /// Counts what others than the guest tried, with what tells more.
+    pub fn refuse(&mut self, attempt: Attempt, detail: Detail, hardware: &mut impl Hardware) {
         if self.refusals.count_attempt(attempt) {
-            hardware.log(self.sbdf, attempt.text(), number);
+            hardware.log(self.sbdf, Line::warning(attempt.text(), detail));
         }
     }
 
-    /// The guest no longer has the device: all is off and given back.
-    pub fn release(&mut self, hardware: &mut impl Hardware) {
-        // Turning off calls nothing that can fail.
-        let _ = self.delivery.follow(&self.device.released(), Scope::Device, hardware);
-        hardware.log(self.sbdf, c"released; messages refused", self.refusals.messages());
+    /// The guest is about to lose the device: all is off, given back, and stays off, with every guard
+    /// up. Whether there is more to give back.
+    pub fn quiesce(&mut self, hardware: &mut impl Hardware) -> bool {
+        self.quiesced = true;
+        self.unfinished = self.delivery.silence(self.device.released_intx(), hardware).is_err();
+        self.unfinished
+    }
+
+    /// The guest no longer has the device, which is quiesced. Returns what is to be given back with
+    /// the lock dropped.
+    pub fn release(&mut self, hardware: &mut impl Hardware) -> Option<Memory> {
+        let count = |text, number| Line::info(text, Detail::Number(number));
+        hardware.log(self.sbdf, count(c"released; messages refused", self.refusals.messages()));
         if self.refusals.attempts() != 0 {
-            hardware.log(self.sbdf, c"attempts of others refused", self.refusals.attempts());
+            hardware.log(self.sbdf, count(c"attempts of others refused", self.refusals.attempts()));
         }
         let failures = self.delivery.msix().map_or(0, HostMsix::failures);
         if failures != 0 {
-            hardware.log(self.sbdf, c"times that a vector found no interrupt", failures);
+            hardware.log(self.sbdf, count(c"times that a vector found no interrupt", failures));
         }
-        if let (Some(guest), Some(host)) = (self.device.take_msix(), self.delivery.take_msix()) {
-            host.free(guest.into_entries(), hardware);
-        }
+        self.delivery.take_memory()
     }
 
     fn layout(&self) -> Option<&Layout> {
@@ -276,6 +403,14 @@ impl Managed {
 
     fn place(&self, access: MemoryAccess) -> Place {
         self.layout().map_or(Place::Nowhere, |layout| layout.place(access.bar, access.offset, access.size))
+    }
+
+    fn read_register(&self, register: u16, hardware: &mut impl Hardware) -> u32 {
+        if self.delivery.answers() {
+            hardware.read_config(self.sbdf, register)
+        } else {
+            u32::MAX
+        }
     }
 
     fn read_hardware(&self, access: MemoryAccess, hardware: &mut impl Hardware) -> u64 {
@@ -295,10 +430,24 @@ impl Managed {
         }
     }
 
-    fn follow(&mut self, scope: Scope, hardware: &mut impl Hardware) {
-        if let Err(errno) = self.delivery.follow(&self.device.wanted(), scope, hardware) {
+    /// Looks whether the device is back from sleep or a reset.
+    fn look(&mut self, hardware: &mut impl Hardware) {
+        if self.delivery.come_back(false, hardware) {
+            self.apply(Scope::Device, hardware);
+        }
+    }
+
+    fn apply(&mut self, scope: Scope, hardware: &mut impl Hardware) {
+        if self.quiesced {
+            return;
+        }
+        let scope = if self.unfinished { Scope::Device } else { scope };
+        let result = self.delivery.apply(&self.device.wanted(), scope, hardware);
+        self.unfinished = result == Err(Incomplete::Retry);
+        if let Err(Incomplete::Failed(errno)) = result {
             if !self.failed {
-                hardware.log(self.sbdf, c"an interrupt stays off; errno", u64::from(errno.0.unsigned_abs()));
+                let number = Detail::Number(u64::from(errno.0.unsigned_abs()));
+                hardware.log(self.sbdf, Line::warning(c"an interrupt stays off; errno", number));
             }
             self.failed = true;
         }
@@ -307,54 +456,118 @@ impl Managed {
     fn report_refusal(&mut self, hardware: &mut impl Hardware) {
         if let Some((message, reason)) = self.device.take_refused() {
             if self.refusals.count_message(reason) {
-                hardware.log(self.sbdf, reason.text(), reason.field(message));
+                hardware.log(self.sbdf, Line::info(reason.text(), Detail::Value(reason.field(message))));
             }
         }
     }
 }
 
-fn take_msi(sbdf: Sbdf, position: u16, hardware: &mut impl Hardware) -> (Msi, HostMsi) {
-    let msi = Msi::new(position, hardware.read_config(sbdf, position));
-    let host = HostMsi::take(sbdf, msi.control_register(), hardware);
+/// Writes the bytes of an access, however it lies, in pieces that are aligned.
+fn perform(device: Sbdf, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) {
+    let (offset, size) = (access.offset(), access.size());
+    if offset & u16::from(size).wrapping_sub(1) == 0 {
+        hardware.write_config(device, offset, size, value);
+        return;
+    }
+    let dword = access.to_dword(value);
+    for byte in (0..4u16).filter(|byte| access.enables.mask() >> byte.saturating_mul(8) & 0xff != 0) {
+        let lane = dword >> byte.saturating_mul(8) & 0xff;
+        hardware.write_config(device, access.register.saturating_add(byte), 1, lane);
+    }
+}
+
+/// Says why a device is not assigned.
+fn distrusted(device: Sbdf, distrust: Distrust, hardware: &mut impl Hardware) -> Errno {
+    hardware.log(device, Line::warning(distrust.text(), Detail::None));
+    Errno::NOT_PERMITTED
+}
+
+/// Everything but the MSI-X table; `msi` comes with the first dword of its capability.
+fn check_function(known: &Known, msi: Option<(KnownMsi, u32)>, hardware: &mut impl Hardware) -> Result<(), Distrust> {
+    if known.physical.is_none() {
+        // A virtual function has no ID of its own (SR-IOV, section 9.3.4.1.1).
+        trust::check_identity(hardware.read_config(known.sbdf, IDENTITY))?;
+    }
+    trust::check_header(hardware.read_config(known.sbdf, HEADER))?;
+    let Some((msi, header)) = msi else { return Ok(()) };
+    trust::check_msi(msi.position, header, msi.vectors)?;
+    known.msix.map_or(Ok(()), |msix| trust::check_apart(msi.position, header, msix.position))
+}
+
+/// The base addresses that lie in memory of the device's which the domain was granted; of the others
+/// nothing is learned.
+fn granted_bars(device: Sbdf, hardware: &mut impl Hardware) -> [Option<HostBar>; BAR_COUNT] {
+    let mut bars = hardware.bars(device);
+    for slot in &mut bars {
+        let granted = slot.as_ref().and_then(HostBar::frames).map(|frames| hardware.check_frames(device, frames));
+        if !matches!(granted, Some(Ok(()))) {
+            *slot = None;
+        }
+    }
+    bars
+}
+
+fn take_msi(device: Sbdf, known: KnownMsi, header: u32, hardware: &mut impl Hardware) -> (Msi, HostMsi) {
+    let msi = Msi::new(known.position, header, known.mappable);
+    let host = HostMsi::take(device, msi.control_register(), hardware);
     (msi, host)
 }
 
 fn take_msix(
-    sbdf: Sbdf,
-    position: u16,
+    device: Sbdf,
+    known: KnownMsix,
     bars: &[Option<HostBar>; BAR_COUNT],
     hardware: &mut impl Hardware,
 ) -> Result<(Msix, HostMsix), Errno> {
-    let mut read = |offset: u16| hardware.read_config(sbdf, position.saturating_add(offset));
-    let registers = MsixRegisters { position, header: read(0), table: read(MSIX_TABLE), pending: read(MSIX_PENDING) };
-    let layout = Layout::new(registers.control(), registers.table, registers.pending, bars);
+    let mut read = |offset: u16| hardware.read_config(device, known.position.saturating_add(offset));
+    let registers = MsixRegisters {
+        position: known.position,
+        header: read(0),
+        table: read(MSIX_TABLE),
+        pending: read(MSIX_PENDING),
+    };
+    let layout = check_table(device, known, &registers, bars, hardware)
+        .map_err(|distrust| distrusted(device, distrust, hardware))?;
     let (memory, TableMemory { entries, vectors }) = match layout {
         Some(layout) => open(layout, hardware)?,
         None => {
-            hardware.log(sbdf, c"MSI-X is not given to the guest, for its table lies at", registers.table.into());
-            (None, TableMemory { entries: &mut [], vectors: &mut [] })
+            let text = c"MSI-X is not given to the guest: dom0 has not prepared it";
+            hardware.log(device, Line::warning(text, Detail::None));
+            (None, TableMemory { entries: Owned::empty(), vectors: Owned::empty() })
         }
     };
     let msix = Msix::new(registers, entries);
-    let host = HostMsix::take(sbdf, msix.control_register(), memory, vectors, hardware);
+    let host = HostMsix::take(device, msix.control_register(), memory, vectors, hardware);
     Ok((msix, host))
+}
+
+/// Where table and pending bits lie, if Xen protects them there and nowhere else. None where Xen
+/// protects nothing.
+fn check_table(
+    device: Sbdf,
+    known: KnownMsix,
+    registers: &MsixRegisters,
+    bars: &[Option<HostBar>; BAR_COUNT],
+    hardware: &mut impl Hardware,
+) -> Result<Option<Layout>, Distrust> {
+    trust::check_msix(known.position, registers.header, known.vectors)?;
+    let Some([table, pending]) = known.frames else { return Ok(None) };
+    for frames in [table, pending] {
+        hardware.check_frames(device, frames)?;
+    }
+    let layout = Layout::new(registers.control(), registers.table, registers.pending, bars).ok_or(Distrust::Place)?;
+    trust::check_place(&layout, table, pending)?;
+    Ok(Some(layout))
 }
 
 /// Allocates and opens all that MSI-X needs, or nothing.
 fn open(layout: Layout, hardware: &mut impl Hardware) -> Result<(Option<Memory>, TableMemory), Errno> {
+    let tables = hardware.allocate_table(layout.vectors())?;
     let table = hardware.open(layout.table_frames())?;
-    let pending = match hardware.open(layout.pending_frames()) {
-        Ok(pending) => pending,
+    match hardware.open(layout.pending_frames()) {
+        Ok(pending) => Ok((Some(Memory { layout, table, pending }), tables)),
         Err(errno) => {
             hardware.close(table);
-            return Err(errno);
-        }
-    };
-    match hardware.allocate_table(layout.vectors()) {
-        Ok(memory) => Ok((Some(Memory { layout, table, pending }), memory)),
-        Err(errno) => {
-            hardware.close(table);
-            hardware.close(pending);
             Err(errno)
         }
     }

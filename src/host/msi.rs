@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The hardware's side of MSI: what a device's MSI was last told. Nothing is read back.
+//! The hardware's side of MSI: what a device's MSI was last programmed with. Nothing is read back.
 
 use crate::core::address::Sbdf;
 use crate::core::message::BoundBlock;
 use crate::core::msi::MsiDelivery;
 use crate::core::spec::{MsiControl, MSI_VECTORS_LOG2_MAX};
-use crate::host::hardware::{read_control, Errno, Hardware, Pirq};
+use crate::host::hardware::{read_control, Hardware, Incomplete, Pirq};
 
 /// A device's MSI in hardware.
 #[derive(Debug)]
@@ -13,9 +13,22 @@ pub struct HostMsi {
     device: Sbdf,
     control_register: u16,
     enabled: bool,
-    /// The interrupt of the first vector, and how many follow it, as log2.
-    mapped: Option<(Pirq, u8)>,
-    bound: Option<BoundBlock>,
+    mapped: Option<Mapped>,
+}
+
+/// The interrupts of a device's MSI.
+#[derive(Debug)]
+struct Mapped {
+    /// That of the first vector.
+    first: Pirq,
+    /// How many there are, as log2.
+    vectors_log2: u8,
+    /// Whether the device has Xen's message.
+    programmed: bool,
+    /// How many, from the first on, may be bound.
+    bound: u8,
+    /// The block that all of them deliver.
+    block: Option<BoundBlock>,
     /// The guest's mask as last set: bit `n` for vector `n`.
     mask: u32,
 }
@@ -23,7 +36,7 @@ pub struct HostMsi {
 impl HostMsi {
     /// Takes charge of it, and switches it off.
     pub fn take(device: Sbdf, control_register: u16, hardware: &mut impl Hardware) -> Self {
-        let mut msi = Self { device, control_register, enabled: true, mapped: None, bound: None, mask: u32::MAX };
+        let mut msi = Self { device, control_register, enabled: true, mapped: None };
         msi.turn_off(hardware);
         msi
     }
@@ -31,12 +44,14 @@ impl HostMsi {
     /// Delivers as wanted; the enable bit is the last write.
     ///
     /// # Errors
-    /// Xen's; MSI is off then, and the next call tries again.
-    pub fn turn_on(&mut self, wanted: &MsiDelivery, hardware: &mut impl Hardware) -> Result<(), Errno> {
+    /// After [`Incomplete::Failed`] MSI is off, and the next call tries again.
+    pub fn turn_on(&mut self, wanted: &MsiDelivery, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
         let result = self.prepare(wanted, hardware);
         match result {
             Ok(()) => self.set_enabled(true, hardware),
-            Err(_) => self.turn_off(hardware),
+            // What delivers goes on doing so until the rest is done.
+            Err(Incomplete::Retry) => {}
+            Err(Incomplete::Failed(_)) => self.turn_off(hardware),
         }
         result
     }
@@ -44,12 +59,11 @@ impl HostMsi {
     /// Delivers nothing; the enable bit is the first write.
     pub fn turn_off(&mut self, hardware: &mut impl Hardware) {
         self.set_enabled(false, hardware);
-        let Some((first, _)) = self.mapped.take() else { return };
-        if let Some(block) = self.bound.take() {
-            unbind(first, block.vectors(), hardware);
+        let Some(mapped) = self.mapped.take() else { return };
+        for nth in 0..mapped.bound {
+            hardware.unbind(mapped.first.nth(nth));
         }
-        self.mask = u32::MAX;
-        hardware.unmap(first);
+        hardware.unmap(mapped.first);
     }
 
     /// Whether it is enabled and reads as if it were not.
@@ -57,84 +71,97 @@ impl HostMsi {
         self.enabled && !MsiControl(read_control(self.device, self.control_register, hardware)).enable()
     }
 
-    /// Tells the device again what it was told; the enable bit is the last write.
-    ///
-    /// # Errors
-    /// Xen's; MSI is off then.
-    pub fn restore(&mut self, hardware: &mut impl Hardware) -> Result<(), Errno> {
-        let Some((first, log2)) = self.mapped else { return Ok(()) };
+    /// The device was reset: what it had been programmed with is written again by
+    /// [`HostMsi::turn_on`], the enable bit last.
+    pub fn lose(&mut self, hardware: &mut impl Hardware) {
         self.set_enabled(false, hardware);
-        for nth in 0..1u8 << log2.min(MSI_VECTORS_LOG2_MAX) {
-            if let Err(errno) = hardware.reprogram(first.nth(nth)) {
-                self.turn_off(hardware);
-                return Err(errno);
-            }
+        if let Some(mapped) = &mut self.mapped {
+            mapped.programmed = false;
         }
-        self.set_enabled(true, hardware);
+    }
+
+    fn prepare(&mut self, wanted: &MsiDelivery, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+        let mapped = self.map(&wanted.block, hardware)?;
+        mapped.program(hardware)?;
+        mapped.bind(wanted.block, hardware)?;
+        mapped.set_mask(wanted.mask, hardware);
         Ok(())
     }
 
-    fn prepare(&mut self, wanted: &MsiDelivery, hardware: &mut impl Hardware) -> Result<(), Errno> {
-        let first = self.map(&wanted.block, hardware)?;
-        self.bind(first, wanted.block, hardware)?;
-        self.set_mask(first, wanted, hardware);
-        Ok(())
-    }
-
-    fn map(&mut self, block: &BoundBlock, hardware: &mut impl Hardware) -> Result<Pirq, Errno> {
-        match self.mapped {
-            Some((first, log2)) if log2 == block.vectors_log2() => Ok(first),
-            _ => {
-                // Another count is another message in hardware: only while MSI is off.
-                self.turn_off(hardware);
-                let first = hardware.map_msi(self.device, block.vectors())?;
-                self.mapped = Some((first, block.vectors_log2()));
-                Ok(first)
+    fn map(&mut self, block: &BoundBlock, hardware: &mut impl Hardware) -> Result<&mut Mapped, Incomplete> {
+        let vectors_log2 = block.vectors_log2();
+        if self.mapped.as_ref().is_some_and(|mapped| mapped.vectors_log2 != vectors_log2) {
+            // Another count is another message in hardware: only while MSI is off.
+            self.turn_off(hardware);
+        }
+        let mapped = match self.mapped.take() {
+            Some(mapped) => mapped,
+            None => {
+                hardware.budget().take_map(1)?;
+                Mapped::new(hardware.map_msi(self.device, block.vectors())?, vectors_log2)
             }
-        }
-    }
-
-    fn bind(&mut self, first: Pirq, block: BoundBlock, hardware: &mut impl Hardware) -> Result<(), Errno> {
-        if self.bound == Some(block) {
-            return Ok(());
-        }
-        for (message, nth) in block.messages().zip(0..) {
-            if let Err(errno) = hardware.bind(first.nth(nth), &message) {
-                // The ones behind are still bound where this replaces a block: turning off ends them.
-                if self.bound.is_none() {
-                    unbind(first, nth, hardware);
-                }
-                return Err(errno);
-            }
-        }
-        self.bound = Some(block);
-        Ok(())
-    }
-
-    fn set_mask(&mut self, first: Pirq, wanted: &MsiDelivery, hardware: &mut impl Hardware) {
-        for nth in 0..wanted.block.vectors() {
-            let bit = 1u32 << nth;
-            if (self.mask ^ wanted.mask) & bit != 0 {
-                hardware.set_masked(first.nth(nth), wanted.mask & bit != 0);
-                self.mask ^= bit;
-            }
-        }
+        };
+        Ok(self.mapped.insert(mapped))
     }
 
     fn set_enabled(&mut self, enabled: bool, hardware: &mut impl Hardware) {
         if self.enabled != enabled {
             let mut control = MsiControl(0);
             control.set_enable(enabled);
-            control.set_multiple_message_enable(self.mapped.map_or(0, |(_, log2)| log2));
+            control.set_multiple_message_enable(self.mapped.as_ref().map_or(0, |mapped| mapped.vectors_log2));
             hardware.write_config(self.device, self.control_register, 2, control.0.into());
             self.enabled = enabled;
         }
     }
 }
 
-fn unbind(first: Pirq, vectors: u8, hardware: &mut impl Hardware) {
-    for nth in 0..vectors {
-        hardware.unbind(first.nth(nth));
+impl Mapped {
+    fn new(first: Pirq, vectors_log2: u8) -> Self {
+        Self { first, vectors_log2, programmed: true, bound: 0, block: None, mask: u32::MAX }
+    }
+
+    fn vectors(&self) -> u8 {
+        1 << self.vectors_log2.min(MSI_VECTORS_LOG2_MAX)
+    }
+
+    /// Writes Xen's message and masks to a device that lost them.
+    fn program(&mut self, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+        if self.programmed {
+            return Ok(());
+        }
+        hardware.budget().take_calls(self.vectors().into())?;
+        for nth in 0..self.vectors() {
+            hardware.reprogram(self.first.nth(nth))?;
+        }
+        self.programmed = true;
+        Ok(())
+    }
+
+    /// Binds every vector, or those that were not yet when this had to stop.
+    fn bind(&mut self, block: BoundBlock, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+        if self.block == Some(block) {
+            return Ok(());
+        }
+        // Each is bound, and may have its mask changed.
+        hardware.budget().take_calls(u32::from(self.vectors()).saturating_mul(2))?;
+        // While some deliver the new block and some the old one, it is neither.
+        self.block = None;
+        for (message, nth) in block.messages().zip(0..) {
+            hardware.bind(self.first.nth(nth), &message)?;
+            self.bound = self.bound.max(nth.saturating_add(1));
+        }
+        self.block = Some(block);
+        Ok(())
+    }
+
+    fn set_mask(&mut self, wanted: u32, hardware: &mut impl Hardware) {
+        for nth in 0..self.vectors() {
+            let bit = 1u32 << nth;
+            if (self.mask ^ wanted) & bit != 0 {
+                hardware.set_masked(self.first.nth(nth), wanted & bit != 0);
+                self.mask ^= bit;
+            }
+        }
     }
 }
 
@@ -142,6 +169,7 @@ fn unbind(first: Pirq, vectors: u8, hardware: &mut impl Hardware) {
 mod tests {
     use super::*;
     use crate::core::message::GuestMessage;
+    use crate::host::budget::Budget;
     use crate::host::recorder::{Recorder, DEVICE};
 
     fn wanted(vector: u32, log2: u8, mask: u32) -> Option<MsiDelivery> {
@@ -216,19 +244,48 @@ mod tests {
     }
 
     #[test]
-    fn told_again_the_message_comes_before_enable() {
+    fn after_a_reset_the_message_is_written_before_enable() {
         let (mut msi, mut hardware) = taken();
-        assert_eq!((msi.restore(&mut hardware), msi.is_lost(&mut hardware)), (Ok(()), false));
+        msi.lose(&mut hardware);
+        assert_eq!((hardware.told(), msi.is_lost(&mut hardware)), (String::new(), false));
         turn_on(&mut msi, &mut hardware, wanted(0x50, 1, 0));
         assert!(!msi.is_lost(&mut hardware));
         hardware.lost = true;
         assert!(msi.is_lost(&mut hardware));
-        assert_eq!(msi.restore(&mut hardware), Ok(()));
-        assert_eq!(hardware.told(), "0x42=0x10, again 50, again 51, 0x42=0x11");
+        msi.lose(&mut hardware);
+        assert_eq!(hardware.told(), "0x42=0x10");
+        let done = ("again 50, again 51, 0x42=0x11".into(), true);
+        assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 1, 0)), done);
+        msi.lose(&mut hardware);
+        hardware.told();
         hardware.failing = ("again", 1);
-        assert!(msi.restore(&mut hardware).is_err());
-        assert_eq!(hardware.told(), "0x42=0x10, again 50, again 51, unbind 50, unbind 51, unmap 50");
+        let done = ("again 50, again 51, unbind 50, unbind 51, unmap 50".into(), false);
+        assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 1, 0)), done);
         assert!(!msi.is_lost(&mut hardware));
+    }
+
+    #[test]
+    fn where_xen_would_have_to_wait_the_rest_is_bound_later() {
+        let (mut msi, mut hardware) = taken();
+        hardware.waits = 2;
+        let done = "map 4 vectors, bind 50 0x50, bind 51 0x51, bind 52 0x52";
+        assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 2, 0)), (done.into(), false));
+        let done = "bind 50 0x50, bind 51 0x51, bind 52 0x52, bind 53 0x53, \
+            unmask 50, unmask 51, unmask 52, unmask 53, 0x42=0x21";
+        assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 2, 0)), (done.into(), true));
+        let (mut msi, mut hardware) = taken();
+        hardware.waits = 1;
+        turn_on(&mut msi, &mut hardware, wanted(0x50, 2, 0));
+        msi.turn_off(&mut hardware);
+        assert_eq!(hardware.told(), "unbind 50, unmap 50");
+    }
+
+    #[test]
+    fn nothing_is_mapped_where_nothing_may_be() {
+        let (mut msi, mut hardware) = taken();
+        hardware.budget = Budget::resume();
+        assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 0, 0)), (String::new(), false));
+        assert!(msi.mapped.is_none());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! with eight 64-bit vectors and mask bits, MSI-X at 0xa0 with four vectors, the table at 0x2000
 //! and the pending bits at 0x3000.
 
-use core::ffi::CStr;
 use core::num::NonZeroI32;
 
 use x86_64::PhysAddr;
@@ -14,30 +13,65 @@ use crate::core::address::Sbdf;
 use crate::core::layout::Frames;
 use crate::core::learn::HostBar;
 use crate::core::message::{BoundMessage, GuestMessage};
+use crate::core::power::PowerRegisters;
 use crate::core::spec::BAR_COUNT;
 use crate::core::table::Entry;
-use crate::host::hardware::{Errno, Hardware, Pirq, Positions, TableMemory, Window};
+use crate::core::trust::Distrust;
+use crate::host::budget::Budget;
+use crate::host::hardware::{Detail, Errno, Hardware, Line, Pirq, TableMemory};
+use crate::host::managed::{Known, KnownMsi, KnownMsix};
 use crate::host::msix::Vector;
+use crate::memory::{Owned, Window};
 
 /// Where the device has its memory on the host.
 pub const HOST_BAR: u64 = 0xfea0_0000;
 /// The device, unless a test says otherwise.
 pub const DEVICE: Sbdf = Sbdf(0x20);
+/// The physical function, where the device is a virtual one.
+pub const PHYSICAL: Sbdf = Sbdf(0x1_0000);
+/// Where its Power Management capability is.
+pub const POWER: u16 = 0xc8;
+/// Where its PCI Express capability is.
+pub const EXPRESS: u16 = 0xe0;
+
+/// What Xen knows of the device.
+pub const KNOWN: Known = Known {
+    sbdf: DEVICE,
+    physical: None,
+    msi: Some(KnownMsi { position: 0x40, vectors: 8, mappable: 32 }),
+    msix: Some(KnownMsix {
+        position: 0xa0,
+        vectors: 4,
+        frames: Some([Frames { first: 0xfea02, last: 0xfea02 }, Frames { first: 0xfea03, last: 0xfea03 }]),
+    }),
+    power: PowerRegisters { power: POWER, express: EXPRESS, features: 0 },
+    function: None,
+};
 
 /// See the top of this file.
 #[derive(Debug)]
 pub struct Recorder {
-    /// The device's capabilities.
-    pub positions: Positions,
-    /// The device's Command register at assignment.
+    /// The device's Command register.
     pub command: u32,
-    /// Whether the device was reset and has lost what it was told.
+    /// Whether the device was reset and has lost what it was programmed with.
     pub lost: bool,
-    /// What [`Hardware::decoded_by_physical_function`] says.
-    pub physical_function: Option<bool>,
+    /// Registers that do not answer as they should, with what they answer.
+    pub lies: Vec<(u16, u32)>,
+    /// Frames that are not what they should be, with what they are.
+    pub strange: Vec<(u64, Distrust)>,
+    /// Whether the physical function decodes memory.
+    pub physical_function: bool,
     /// From the call of this name on, all calls of it fail; and how many succeed before.
     pub failing: (&'static str, u32),
-    /// Tables and windows that were not given back.
+    /// The number of the `bind` that would have to wait, counted from zero.
+    pub waits: u32,
+    /// What is left of the present hold's work.
+    pub budget: Budget,
+    /// Whether the budget is renewed by each [`Recorder::told`]; else it is never spent.
+    pub bounded: bool,
+    /// Nanoseconds.
+    pub time: u64,
+    /// Windows that were not given back.
     pub outstanding: i32,
     /// What was done; [`Recorder::told`] tells it.
     pub done: Vec<String>,
@@ -50,11 +84,16 @@ pub struct Recorder {
 impl Default for Recorder {
     fn default() -> Self {
         Self {
-            positions: Positions { msi: Some(0x40), msix: Some(0xa0) },
             command: 0x2,
             lost: false,
-            physical_function: None,
+            lies: Vec::new(),
+            strange: Vec::new(),
+            physical_function: false,
             failing: ("", 0),
+            waits: u32::MAX,
+            budget: Budget::access(),
+            bounded: false,
+            time: 0,
             outstanding: 0,
             done: Vec::new(),
             log: Vec::new(),
@@ -71,6 +110,7 @@ pub fn message(vector: u32) -> Option<BoundMessage> {
 impl Recorder {
     /// What was done since the last time.
     pub fn told(&mut self) -> String {
+        self.budget = Budget::access();
         std::mem::take(&mut self.done).join(", ")
     }
 
@@ -100,8 +140,22 @@ impl Recorder {
 }
 
 impl Hardware for Recorder {
-    fn read_config(&mut self, _: Sbdf, register: u16) -> u32 {
+    fn budget(&mut self) -> &mut Budget {
+        if !self.bounded && self.budget != Budget::resume() {
+            self.budget = Budget::access();
+        }
+        &mut self.budget
+    }
+
+    fn read_config(&mut self, device: Sbdf, register: u16) -> u32 {
+        if device == PHYSICAL {
+            return u32::from(self.physical_function) << 1;
+        }
+        if let Some((_, lie)) = self.lies.iter().find(|(at, _)| *at == register) {
+            return *lie;
+        }
         match register {
+            0x00 => 0x10d3_8086,
             0x04 => self.command,
             // Enabled, unless a reset is played.
             0x40 if self.lost => 0x0186_0005,
@@ -114,12 +168,20 @@ impl Hardware for Recorder {
         }
     }
 
-    fn write_config(&mut self, _: Sbdf, offset: u16, _: u8, value: u32) {
-        self.done.push(format!("{offset:#x}={value:#x}"));
-    }
-
-    fn positions(&mut self, _: Sbdf) -> Positions {
-        self.positions
+    fn write_config(&mut self, _: Sbdf, offset: u16, size: u8, value: u32) {
+        // A read-modify-write of INTx-disable, and nothing else.
+        let intx = |on: &str| format!("intx {on}");
+        let done = match (offset, size, value ^ self.command & 0xffff) {
+            (4, 2, 0x400) => intx(if value & 0x400 != 0 { "off" } else { "on" }),
+            (4, 2, 0) => intx(if value & 0x400 != 0 { "off" } else { "on" }),
+            _ => format!("{offset:#x}={value:#x}"),
+        };
+        if offset == 4 && size != 1 {
+            self.command = value & 0xffff;
+        } else if offset == 4 {
+            self.command = self.command & 0xff00 | value;
+        }
+        self.done.push(done);
     }
 
     fn bars(&mut self, _: Sbdf) -> [Option<HostBar>; BAR_COUNT] {
@@ -127,12 +189,9 @@ impl Hardware for Recorder {
         [Some(bar), None, None, None, None, None]
     }
 
-    fn decoded_by_physical_function(&mut self, _: Sbdf) -> Option<bool> {
-        self.physical_function
-    }
-
-    fn set_intx_disable(&mut self, _: Sbdf, disable: bool) {
-        self.done.push(format!("intx {}", if disable { "off" } else { "on" }));
+    fn check_frames(&mut self, _: Sbdf, frames: Frames) -> Result<(), Distrust> {
+        let found = self.strange.iter().find(|(frame, _)| frames.contains(*frame));
+        found.map_or(Ok(()), |(_, distrust)| Err(*distrust))
     }
 
     fn map_msi(&mut self, _: Sbdf, vectors: u8) -> Result<Pirq, Errno> {
@@ -148,7 +207,14 @@ impl Hardware for Recorder {
     }
 
     fn bind(&mut self, pirq: Pirq, message: &BoundMessage) -> Result<(), Errno> {
-        self.attempt("bind", format!(" {} {:#x}", pirq.0, message.vector()))
+        self.attempt("bind", format!(" {} {:#x}", pirq.0, message.vector()))?;
+        let waits = self.waits == 0;
+        self.waits = self.waits.wrapping_sub(u32::from(self.waits != u32::MAX));
+        if waits {
+            Err(Errno::RESTART)
+        } else {
+            Ok(())
+        }
     }
 
     fn unbind(&mut self, pirq: Pirq) {
@@ -163,23 +229,23 @@ impl Hardware for Recorder {
         self.attempt("again", format!(" {}", pirq.0))
     }
 
-    fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
-        self.attempt("allocate", format!(" {vectors}"))?;
-        self.outstanding = self.outstanding.saturating_add(1);
-        Ok(TableMemory {
-            entries: vec![Entry::RESET; vectors.into()].leak(),
-            vectors: vec![Vector::UNUSED; vectors.into()].leak(),
-        })
+    fn set_away(&mut self, _: Sbdf, away: bool) {
+        self.done.push(if away { "away" } else { "here" }.into());
     }
 
-    fn free_table(&mut self, _: TableMemory) {
-        self.outstanding = self.outstanding.saturating_sub(1);
+    fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
+        self.attempt("allocate", format!(" {vectors}"))?;
+        let vectors = usize::from(vectors);
+        Ok(TableMemory {
+            entries: Owned::of(vec![Entry::RESET; vectors]),
+            vectors: Owned::of(vec![Vector::UNUSED; vectors]),
+        })
     }
 
     fn open(&mut self, frames: Frames) -> Result<Window, Errno> {
         self.attempt("open", format!(" {:#x}", frames.first))?;
         self.outstanding = self.outstanding.saturating_add(1);
-        Ok(Window { frames, mapping: 0 })
+        Ok(Window::closed(frames))
     }
 
     fn close(&mut self, _: Window) {
@@ -195,7 +261,17 @@ impl Hardware for Recorder {
         self.done.push(format!("[{address:#x}/{size}]={value:#x}"));
     }
 
-    fn log(&mut self, _: Sbdf, text: &'static CStr, number: u64) {
-        self.log.push(format!("{}: {number}", text.to_string_lossy()));
+    fn now(&mut self) -> u64 {
+        self.time
+    }
+
+    fn log(&mut self, _: Sbdf, line: Line) {
+        let text = line.text.to_string_lossy();
+        self.log.push(match line.detail {
+            Detail::None => text.into(),
+            Detail::Value(value) => format!("{text}: {value:#x}"),
+            Detail::Number(number) => format!("{text}: {number}"),
+            Detail::Domain(domain) => format!("{text} d{domain}"),
+        });
     }
 }

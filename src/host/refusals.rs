@@ -29,12 +29,12 @@ impl Attempt {
         [Self::Map, Self::Change, Self::Table, Self::Write].get(usize::from(number)).copied()
     }
 
-    /// What the log says, before the number that belongs to it.
+    /// What the log says, before what belongs to it.
     pub fn text(self) -> &'static CStr {
         match self {
-            Self::Map => c"refused to map a message interrupt for domain",
-            Self::Change => c"refused to unmap, bind or unbind a message interrupt for domain",
-            Self::Table => c"refused to prepare or release MSI-X for domain",
+            Self::Map => c"refused to map a message interrupt for",
+            Self::Change => c"refused to unmap, bind or unbind a message interrupt for",
+            Self::Table => c"refused to prepare or release MSI-X for",
             Self::Write => c"refused dom0's write to register",
         }
     }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! Which writes to configuration space take a function away for a while: power states and resets.
+
+use crate::core::access::ConfigAccess;
+use crate::core::spec::{EXPRESS_CONTROL, FEATURES_CONTROL, POWER_CONTROL};
+
+/// Where a function has its Power Management, PCI Express and Advanced Features capabilities: offsets
+/// as Xen found them; 0 where it has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PowerRegisters {
+    /// PCI Power Management.
+    pub power: u16,
+    /// PCI Express.
+    pub express: u16,
+    /// Advanced Features.
+    pub features: u16,
+}
+
+/// What a write to configuration space does to the function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transition {
+    /// It goes into D1, D2 or D3hot: its memory is out of reach.
+    Sleep,
+    /// It comes back to D0, within [`WAKE_TIME`](crate::core::spec::WAKE_TIME); what it had been
+    /// programmed with may be lost.
+    Wake,
+    /// It is reset: gone for [`RESET_TIME`](crate::core::spec::RESET_TIME), all lost.
+    Reset,
+}
+
+const POWER_STATE: u32 = 0x3;
+const EXPRESS_RESET: u32 = 1 << 15;
+const FEATURES_RESET: u32 = 1 << 0;
+
+impl PowerRegisters {
+    /// What a write does, if it is one of these.
+    pub fn transition(&self, access: ConfigAccess, value: u32) -> Option<Transition> {
+        let written = access.to_dword(value) & access.enables.mask();
+        let at =
+            |capability: u16, control: u16| capability != 0 && access.register == capability.saturating_add(control);
+        let resets = (at(self.express, EXPRESS_CONTROL) && written & EXPRESS_RESET != 0)
+            || (at(self.features, FEATURES_CONTROL) && written & FEATURES_RESET != 0);
+        if resets {
+            Some(Transition::Reset)
+        } else if at(self.power, POWER_CONTROL) && access.enables.mask() & POWER_STATE != 0 {
+            Some(if written & POWER_STATE == 0 { Transition::Wake } else { Transition::Sleep })
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REGISTERS: PowerRegisters = PowerRegisters { power: 0xc8, express: 0xe0, features: 0x50 };
+
+    fn transition(offset: u16, size: u8, value: u32) -> Option<Transition> {
+        ConfigAccess::at(offset, size).and_then(|access| REGISTERS.transition(access, value))
+    }
+
+    #[test]
+    fn a_power_state_is_seen_in_any_width() {
+        for (size, state, expected) in [
+            (1, 3, Transition::Sleep),
+            (2, 1, Transition::Sleep),
+            (4, 2, Transition::Sleep),
+            (2, 0x8000, Transition::Wake),
+        ] {
+            assert_eq!(transition(0xcc, size, state), Some(expected), "{size} bytes, {state:#x}");
+        }
+        assert_eq!(transition(0xcd, 1, 3), None);
+        assert_eq!(transition(0xca, 2, 3), None);
+    }
+
+    #[test]
+    fn a_reset_is_seen_where_its_bit_is_written() {
+        assert_eq!(transition(0xe8, 2, 0x8000), Some(Transition::Reset));
+        assert_eq!(transition(0xe9, 1, 0x80), Some(Transition::Reset));
+        assert_eq!(transition(0xe8, 4, 0x8000), Some(Transition::Reset));
+        assert_eq!(transition(0xe8, 2, 0x7fff), None);
+        assert_eq!(transition(0xe8, 1, 0x80), None);
+        assert_eq!(transition(0x54, 1, 1), Some(Transition::Reset));
+        assert_eq!(transition(0x55, 1, 1), None);
+    }
+
+    #[test]
+    fn a_function_without_these_capabilities_is_always_there() {
+        let none = PowerRegisters::default();
+        for offset in (0..0x100).step_by(4) {
+            let access = ConfigAccess::at(offset, 4);
+            assert_eq!(access.and_then(|access| none.transition(access, u32::MAX)), None, "{offset:#x}");
+        }
+    }
+}

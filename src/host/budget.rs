@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//! How much one hold of the lock may do. Whatever is left over goes on when the access is made again,
+//! so nobody waits for the lock longer than this takes.
+
+use crate::host::hardware::Incomplete;
+
+/// What is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    calls: u32,
+    stores: u32,
+    maps: bool,
+}
+
+impl Budget {
+    /// Calls of Xen's that one hold may make: those for 32 vectors, each mapped, bound and unmasked.
+    pub const CALLS: u32 = 96;
+    /// Stores to a device's MSI-X table that one hold may make.
+    pub const STORES: u32 = 256;
+
+    /// For one access.
+    pub const fn access() -> Self {
+        Self { calls: Self::CALLS, stores: Self::STORES, maps: true }
+    }
+
+    /// For the time in which no domain runs, and so nobody waits. Nothing is mapped then: it would be
+    /// Xen's idle domain that gets the right to the interrupt.
+    pub const fn resume() -> Self {
+        Self { calls: u32::MAX, stores: u32::MAX, maps: false }
+    }
+
+    /// Takes `calls` of Xen's calls.
+    ///
+    /// # Errors
+    /// [`Incomplete::Retry`] when there are fewer left.
+    pub fn take_calls(&mut self, calls: u32) -> Result<(), Incomplete> {
+        self.calls = self.calls.checked_sub(calls).ok_or(Incomplete::Retry)?;
+        Ok(())
+    }
+
+    /// Takes `calls` of Xen's calls, the first of which maps an interrupt.
+    ///
+    /// # Errors
+    /// [`Incomplete::Retry`] when there are fewer left, or nothing may be mapped.
+    pub fn take_map(&mut self, calls: u32) -> Result<(), Incomplete> {
+        if self.maps {
+            self.take_calls(calls)
+        } else {
+            Err(Incomplete::Retry)
+        }
+    }
+
+    /// Takes one store.
+    ///
+    /// # Errors
+    /// [`Incomplete::Retry`] when there is none left.
+    pub fn take_store(&mut self) -> Result<(), Incomplete> {
+        self.stores = self.stores.checked_sub(1).ok_or(Incomplete::Retry)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_ends() {
+        let mut budget = Budget::access();
+        assert_eq!(budget.take_calls(Budget::CALLS - 1), Ok(()));
+        assert_eq!(budget.take_calls(2), Err(Incomplete::Retry));
+        assert_eq!((budget.take_map(1), budget.take_map(1)), (Ok(()), Err(Incomplete::Retry)));
+        for _ in 0..Budget::STORES {
+            assert_eq!(budget.take_store(), Ok(()));
+        }
+        assert_eq!(budget.take_store(), Err(Incomplete::Retry));
+    }
+
+    #[test]
+    fn nothing_is_mapped_on_resume() {
+        let mut budget = Budget::resume();
+        assert_eq!((budget.take_calls(Budget::CALLS * 2), budget.take_map(1)), (Ok(()), Err(Incomplete::Retry)));
+    }
+}
