@@ -319,7 +319,6 @@ mod tests {
     use crate::core::spec::COMMAND;
     use crate::core::spec::{RESET_TIME, WAKE_TIME};
     use crate::core::trust::Distrust;
-    use crate::host::budget::Budget;
     use crate::host::managed::KnownMsix;
     use crate::host::recorder::{Recorder, DEVICE, EXPRESS, KNOWN, PHYSICAL, POWER};
 
@@ -610,7 +609,6 @@ mod tests {
         guest.restore(DEVICE, &mut hardware);
         let done = format!("intx off, 0xa2=0xc000, {MASK_ALL}, again 50, 0xa2=0x8000");
         assert_eq!(hardware.told(), done);
-        hardware.budget = Budget::resume();
         guest.resume(&mut hardware);
         assert_eq!(hardware.told(), done);
         guest.restore(Sbdf(0x28), &mut hardware);
@@ -703,7 +701,6 @@ mod tests {
     fn what_cannot_be_programmed_again_is_set_up_anew_when_dom0_wakes_the_device() {
         let mut hardware = Recorder { failing: ("again", 0), ..Recorder::default() };
         let guest = delivering(&mut hardware);
-        hardware.budget = Budget::resume();
         guest.resume(&mut hardware);
         let masked = format!("intx off, 0xa2=0xc000, {MASK_ALL}, again 50, unbind 50, unmap 50, 0xa2=0x0");
         assert_eq!(hardware.told(), masked);
@@ -711,23 +708,6 @@ mod tests {
         let done = hardware.told();
         assert!(done.starts_with(&format!("0x4=0x406, 0xa2=0xc000, {MASK_ALL}")), "{done}");
         assert!(done.ends_with("map entry 0, bind 51 0x51, unmask 51, 0xa2=0x8000"), "{done}");
-    }
-
-    #[test]
-    fn nothing_is_mapped_while_the_host_wakes_but_later() {
-        let mut hardware = Recorder::default();
-        let guest = learned(&mut hardware);
-        write(&guest, &mut hardware, 0x44, 0xfee0_0000);
-        write(&guest, &mut hardware, 0x4c, 0x51);
-        hardware.failing = ("map", 0);
-        write(&guest, &mut hardware, 0x40, 0x1_0000);
-        hardware.failing = ("", 0);
-        hardware.told();
-        hardware.budget = Budget::resume();
-        guest.resume(&mut hardware);
-        assert_eq!(hardware.told(), "intx off");
-        assert!(!guest.settle(DEVICE, &mut hardware));
-        assert_eq!(hardware.told(), "map 1 vectors, bind 50 0x51, unmask 50, 0x42=0x1");
     }
 
     #[test]

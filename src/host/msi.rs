@@ -97,7 +97,7 @@ impl HostMsi {
         let mapped = match self.mapped.take() {
             Some(mapped) => mapped,
             None => {
-                hardware.budget().take_map(1)?;
+                hardware.budget().take_calls(1)?;
                 Mapped::new(hardware.map_msi(self.device, block.vectors())?, vectors_log2)
             }
         };
@@ -281,11 +281,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_mapped_where_nothing_may_be() {
+    fn a_block_waits_for_a_hold_that_can_bind_it_whole() {
         let (mut msi, mut hardware) = taken();
-        hardware.budget = Budget::resume();
-        assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 0, 0)), (String::new(), false));
-        assert!(msi.mapped.is_none());
+        hardware.bounded = true;
+        assert_eq!(hardware.budget().take_calls(Budget::CALLS.saturating_sub(64)), Ok(()));
+        assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x60, 5, 0)), ("map 32 vectors".into(), false));
+        let (done, worked) = turn_on(&mut msi, &mut hardware, wanted(0x60, 5, 0));
+        assert!(worked && done.ends_with("unmask 81, 0x42=0x51"), "{done}");
     }
 
     #[test]

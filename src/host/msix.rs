@@ -118,13 +118,10 @@ impl Vector {
     }
 
     fn map(&mut self, source: Source, hardware: &mut impl Hardware) -> Result<Pirq, Incomplete> {
+        hardware.budget().take_calls(VECTOR_CALLS)?;
         match self.pirq {
-            Some(pirq) => {
-                hardware.budget().take_calls(VECTOR_CALLS)?;
-                Ok(pirq)
-            }
+            Some(pirq) => Ok(pirq),
             None => {
-                hardware.budget().take_map(VECTOR_CALLS)?;
                 let pirq = hardware.map_msix(source.device, source.vector)?;
                 self.pirq = Some(pirq);
                 Ok(pirq)

@@ -67,7 +67,7 @@ pub struct Recorder {
     pub waits: u32,
     /// What is left of the present hold's work.
     pub budget: Budget,
-    /// Whether the budget is renewed by each [`Recorder::told`]; else it is never spent.
+    /// Whether the budget lasts until the next [`Recorder::told`]; else it is never spent.
     pub bounded: bool,
     /// Nanoseconds.
     pub time: u64,
@@ -141,7 +141,7 @@ impl Recorder {
 
 impl Hardware for Recorder {
     fn budget(&mut self) -> &mut Budget {
-        if !self.bounded && self.budget != Budget::resume() {
+        if !self.bounded {
             self.budget = Budget::access();
         }
         &mut self.budget
