@@ -30,18 +30,23 @@ impl Driver for E1000e {
     const IDS: &[u32] = &[0x10d3_8086];
 
     fn set_up(function: Function) -> Option<Self> {
-        let registers = Registers::of(function, 0);
-        registers.write(CONTROL_EXTENDED, registers.read::<u32>(CONTROL_EXTENDED) | KEEP_ENABLED);
-        registers.write(VECTORS, ONE_TO_ONE);
-        registers.write(AUTO_CLEAR, ((1 << SOURCES) - 1u32) << FIRST_CAUSE);
-        registers.write(CAUSE, !0u32);
-        Some(Self(registers))
+        let device = Self(Registers::of(function, 0));
+        device.set_up_again().then_some(device)
     }
 }
 
 impl Device for E1000e {
     fn registers(&self) -> &Registers {
         &self.0
+    }
+
+    fn set_up_again(&self) -> bool {
+        let registers = &self.0;
+        registers.write(CONTROL_EXTENDED, registers.read::<u32>(CONTROL_EXTENDED) | KEEP_ENABLED);
+        registers.write(VECTORS, ONE_TO_ONE);
+        registers.write(AUTO_CLEAR, ((1 << SOURCES) - 1u32) << FIRST_CAUSE);
+        registers.write(CAUSE, !0u32);
+        true
     }
 
     fn sources(&self) -> u32 {

@@ -39,13 +39,11 @@ impl Driver for Igb {
     const IDS: &[u32] = &[0x10c9_8086];
 
     fn set_up(function: Function) -> Option<Self> {
-        let registers = Registers::of(function, 0);
-        for n in 0..SOURCES as usize {
-            registers.write(THROTTLE + 4 * n, 0u32);
-        }
-        registers.write(AUTO_CLEAR, (1 << SOURCES) - 1u32);
-        let msix = Msix::find(function)?;
-        Some(Self { registers, msix })
+        let device = Self {
+            registers: Registers::of(function, 0),
+            msix: Msix::find(function)?,
+        };
+        device.set_up_again().then_some(device)
     }
 }
 
@@ -68,6 +66,14 @@ impl Igb {
 impl Device for Igb {
     fn registers(&self) -> &Registers {
         &self.registers
+    }
+
+    fn set_up_again(&self) -> bool {
+        for n in 0..SOURCES as usize {
+            self.registers.write(THROTTLE + 4 * n, 0u32);
+        }
+        self.registers.write(AUTO_CLEAR, (1 << SOURCES) - 1u32);
+        true
     }
 
     fn sources(&self) -> u32 {

@@ -49,6 +49,11 @@ pub trait Device: Sync {
         self.raise(n);
     }
 
+    /// Sets it up again after a reset that took its registers' state; whether it can be.
+    fn set_up_again(&self) -> bool {
+        false
+    }
+
     /// Where it is.
     fn function(&self) -> Function {
         self.registers().function()
