@@ -42,13 +42,15 @@ struct State {
     headers: Headers,
 }
 
-/// The guest's addresses of the pages where Xen answers. A reader may see one range half changed: it is
-/// the guest itself that moves its base addresses meanwhile, and the lock decides.
+/// The guest's addresses of the pages where Xen answers. Each device has its own place, so that what
+/// the guest does to one never hides another. A reader may see a range half changed: it is the guest
+/// itself that moves that device meanwhile, and the lock decides.
 #[derive(Debug)]
 struct Trapped {
+    /// Places below this one are looked at.
     used: AtomicUsize,
-    /// For each the first address and the last.
-    ranges: [[AtomicU64; 2]; Self::RANGES],
+    /// For each device its table and its pending bits: the first address and the last.
+    ranges: [[[AtomicU64; 2]; 2]; DEVICES],
 }
 
 /// An access of the guest's to configuration space.
@@ -241,8 +243,8 @@ impl<L: RawMutex> Guest<L> {
 
     /// Renews [`Guest::trapped`].
     fn publish(&self, state: &State) {
-        let devices = state.devices.iter().flatten();
-        self.trapped.publish(devices.flat_map(|device| device.trapped(&state.headers)).flatten());
+        let trapped = |device: &Managed| device.trapped(&state.headers);
+        self.trapped.publish(state.devices.iter().map(|slot| slot.as_ref().map(trapped)));
     }
 
     fn set_learned(&self, function: GuestFunction, learned: bool) {
@@ -285,12 +287,14 @@ impl State {
 }
 
 impl Trapped {
-    /// Two for each device.
-    const RANGES: usize = DEVICES.wrapping_mul(2);
+    /// A range that contains nothing.
+    const NOWHERE: Range = (u64::MAX, 0);
+
     const fn none() -> Self {
         Self {
             used: AtomicUsize::new(0),
-            ranges: [const { [AtomicU64::new(u64::MAX), AtomicU64::new(0)] }; Self::RANGES],
+            ranges: [const { [const { [AtomicU64::new(Self::NOWHERE.0), AtomicU64::new(Self::NOWHERE.1)] }; 2] };
+                DEVICES],
         }
     }
 
@@ -298,16 +302,23 @@ impl Trapped {
         self.ranges
             .iter()
             .take(self.used.load(Ordering::Acquire))
+            .flatten()
             .any(|[first, last]| (first.load(Ordering::Acquire)..=last.load(Ordering::Acquire)).contains(&address))
     }
 
-    /// Makes these the ranges. Called with the guest's lock held.
-    fn publish(&self, ranges: impl Iterator<Item = Range>) {
-        let mut used = 0usize;
-        for ((start, end), [first, last]) in ranges.zip(&self.ranges) {
-            first.store(start, Ordering::Release);
-            last.store(end, Ordering::Release);
-            used = used.saturating_add(1);
+    /// Makes these the ranges of each place; None where there is no device. Called with the guest's lock
+    /// held.
+    fn publish(&self, devices: impl Iterator<Item = Option<[Option<Range>; 2]>>) {
+        let mut used = 0;
+        for (place, (device, ranges)) in devices.zip(&self.ranges).enumerate() {
+            if device.is_some() {
+                used = place.saturating_add(1);
+            }
+            for (range, [first, last]) in device.unwrap_or([None; 2]).into_iter().zip(ranges) {
+                let (start, end) = range.unwrap_or(Self::NOWHERE);
+                first.store(start, Ordering::Release);
+                last.store(end, Ordering::Release);
+            }
         }
         self.used.store(used, Ordering::Release);
     }
@@ -550,6 +561,28 @@ mod tests {
         assert_eq!(answers, [false; 6]);
         assert!([TABLE, 0xf200_2fff, PENDING, 0xf200_3fff].into_iter().all(|at| guest.trapped.contains(at)));
         drop(held);
+    }
+
+    #[test]
+    fn what_the_guest_does_to_one_device_hides_no_other() {
+        let mut hardware = Recorder::default();
+        let guest = learned(&mut hardware);
+        // A second device, whose place comes after the first's.
+        let other = GuestFunction(0x20);
+        assert_eq!(guest.manage(&Known { function: Some(other), ..known(0x28) }, &mut hardware), Ok(true));
+        for (register, value) in [(0x10, 0xe000_0000), (0x04, 0x2)] {
+            let access = ConfigAccess::at(register, 4).map(|access| GuestAccess { function: other, access });
+            access.map(|access| guest.write(access, value, &mut hardware));
+        }
+        let place = |guest: &Guest, address: u64| {
+            let ranges = guest.trapped.ranges.iter().flatten();
+            let mut firsts = ranges.map(|[first, _]| first.load(Ordering::Relaxed));
+            firsts.position(|first| first == address)
+        };
+        let before = place(&guest, 0xe000_2000);
+        write(&guest, &mut hardware, 0x04, 0);
+        assert_eq!((before, place(&guest, 0xe000_2000), place(&guest, TABLE)), (Some(2), Some(2), None));
+        assert!(guest.answers(0xe000_2000) && !guest.answers(TABLE));
     }
 
     #[test]
