@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from . import console, first, gate, module, xen, xensource
+from . import console, first, gate, module, paths, xen, xensource
 
 _TEXT = """\
 Builds msitrap for Xen 4.20.
@@ -27,6 +27,9 @@ def main(words):
     if options.part != "object":
         xensource.check()
     first.setup("build")
+    # A tree that was built before needs little more.
+    if options.part != "object" and not any(paths.CACHE.glob("xen-tree-*")):
+        xen.check_disk()
     if options.part != "xen":
         build_object()
     if options.part != "object":

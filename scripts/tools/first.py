@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 
-from . import paths, xensource
+from . import console, paths, xensource
 from .rig import emulator
 
 
@@ -18,8 +18,22 @@ def check():
         emulator.find(None)
 
 
+def places():
+    """Stops when what is built and found cannot be written."""
+    remedies = {
+        paths.CACHE: "Set MSITRAP_CACHE to a folder that can.",
+        paths.LOGS: "Use a checkout of this user's.",
+        paths.REPORT: "Use a checkout of this user's.",
+    }
+    for folder, remedy in remedies.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise console.Failure(f"{folder} cannot be written by this user", remedy)
+
+
 def setup(part):
     """Installs what a part needs; ends the command when scripts/setup fails, which has said why."""
+    places()
     status = subprocess.run([paths.TOP / "scripts/setup", part], check=False).returncode
     if status:
         sys.exit(status)

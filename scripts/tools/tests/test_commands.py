@@ -114,6 +114,26 @@ class EarlyTest(unittest.TestCase):
             os.environ["QEMU"] = named
             self.assert_told(test.main, ["rig"], named)
 
+    def test_places_that_cannot_be_written(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "file").touch()
+            places = {
+                "CACHE": folder / "cache",
+                "LOGS": folder / "log",
+                "REPORT": folder / "report",
+            }
+            for changed in places:
+                for place in (folder / "file", folder / "file/below"):
+                    with mock.patch.multiple(paths, **{**places, changed: place}):
+                        with self.assertRaises(console.Failure) as caught, console.sentences():
+                            first.places()
+                        self.assertIn(str(folder / "file"), caught.exception.what)
+            with mock.patch.multiple(paths, **places):
+                first.places()
+                with mock.patch.object(os, "access", return_value=False):
+                    self.assert_told(lambda _: first.places(), [], "cannot be written by this user")
+
     def test_a_file_that_is_no_hypervisor(self):
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"no hypervisor")
