@@ -53,15 +53,22 @@ def faults(folder):
     return found
 
 
+def fixes(folder):
+    """The first patches, up to the one that adds the option: they mend faults of Xen's own."""
+    listed = patches(folder)
+    added = (n for n, patch in enumerate(listed) if "\n+config MSITRAP\n" in patch.read_text())
+    return listed[: next(added, 0)]
+
+
 def touched(folder):
     """The files that the series changes or adds, as paths below Xen's top folder."""
     text = "".join(patch.read_text() for patch in patches(folder))
     return sorted(set(re.findall(r"^\+\+\+ b/(\S+)", text, re.MULTILINE)))
 
 
-def apply(folder, tree):
-    """Applies the series to the source in `tree`, exactly: no fuzz."""
-    for patch in patches(folder):
+def apply(folder, tree, chosen=None):
+    """Applies the series, or the chosen patches of it, to the source in `tree`: without fuzz."""
+    for patch in patches(folder) if chosen is None else chosen:
         done = subprocess.run(
             [
                 "patch",

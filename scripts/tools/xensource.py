@@ -75,9 +75,18 @@ def stock():
 
 def patched():
     """The folder of Xen's source with the series applied; a fault is a Failure in one sentence."""
+    return _with_patches("xen-patched", series.patches(PATCHES))
+
+
+def mended():
+    """The folder of Xen's source with the patches that mend faults of its own, and no others."""
+    return _with_patches("xen-mended", series.fixes(PATCHES))
+
+
+def _with_patches(name, chosen):
     source = stock()
-    inputs = [source.name, PATCHES / "series", *series.patches(PATCHES), Path(series.__file__)]
-    return cache.build("xen-patched", inputs, lambda into: _patch(source, into), "patching Xen")
+    inputs = [source.name, *chosen, Path(series.__file__)]
+    return cache.build(name, inputs, lambda into: _patch(source, chosen, into), "patching Xen")
 
 
 def describe():
@@ -276,8 +285,8 @@ def _unpack(origin, folder):
     check_version(folder, origin.name)
 
 
-def _patch(source, folder):
+def _patch(source, chosen, folder):
     if faults := series.faults(PATCHES):
         raise console.Failure(faults[0], "Write it as 'git format-patch --signoff' does.")
     shutil.copytree(source, folder, symlinks=True, dirs_exist_ok=True)
-    series.apply(PATCHES, folder)
+    series.apply(PATCHES, folder, chosen)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The form of a series, and what is said of one that does not apply."""
 
+import re
 import tempfile
 import unittest
 from pathlib import Path
 
-from tools import console, series, xensource
+from tools import console, paths, series, xensource
 
 GOOD = """\
 From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
@@ -98,6 +99,27 @@ class SeriesTest(unittest.TestCase):
     def test_unlisted_patch(self):
         (self.folder / "0002-more.patch").write_text(GOOD)
         self.assertEqual(series.faults(self.folder), ["0002-more.patch is not in the series"])
+
+    def test_fixes_come_before_the_option(self):
+        option = GOOD.replace("+2nd", "+config MSITRAP").replace("one.c", "Kconfig")
+        for number, text in enumerate((GOOD, GOOD, option, GOOD), 1):
+            (self.folder / f"000{number}-x.patch").write_text(text)
+        (self.folder / "series").write_text("".join(f"000{n}-x.patch\n" for n in range(1, 5)))
+        found = [patch.name for patch in series.fixes(self.folder)]
+        self.assertEqual(found, ["0001-x.patch", "0002-x.patch"])
+
+    def test_each_patch_is_in_the_docs(self):
+        page = (paths.TOP / "docs/upstream.md").read_text()
+        rows = re.findall(r"^\| (\d+) \| (.+?) \| (.+) \|$", page, re.MULTILINE)
+        listed = series.patches(xensource.PATCHES)
+        self.assertEqual([int(number) for number, _, _ in rows], list(range(1, len(listed) + 1)))
+        for patch, (_, touches, _) in zip(listed, rows):
+            named = set(re.findall(r"`([^`]+)`", touches))
+            files = re.findall(r"^\+\+\+ b/(\S+)", patch.read_text(), re.MULTILINE)
+            self.assertEqual(named, {Path(file).name for file in files}, patch.name)
+        fixes = [number for number, _, what in rows if what.startswith("a fault of Xen's")]
+        self.assertEqual(len(fixes), len(series.fixes(xensource.PATCHES)))
+        self.assertIn(f"Patches 1 to {len(fixes)} mend faults of Xen's own", page)
 
     def test_the_real_series(self):
         self.assertTrue(series.patches(xensource.PATCHES))
