@@ -7,8 +7,11 @@
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 module=$1
 shift
-# Debian's python3-minimal lacks much of the library.
-if ! python3 -c 'import json, tomllib, xml.etree.ElementTree' 2>/dev/null; then
+serves() {
+    # Debian's python3-minimal lacks much of the library, and those before 3.11 have no tomllib.
+    python3 -c 'import json, tomllib, xml.etree.ElementTree' 2>/dev/null
+}
+if ! serves; then
     text=$scripts/tools/$module.py
     [ -f "$text" ] || text=$scripts/tools/$module/__main__.py
     for word in "$@"; do
@@ -20,5 +23,10 @@ if ! python3 -c 'import json, tomllib, xml.etree.ElementTree' 2>/dev/null; then
         esac
     done
     "$scripts/setup" python
+    if ! serves; then
+        echo "error: the python3 in PATH is older than 3.11, or lacks parts of its library." \
+            "Put Debian's own first, in /usr/bin." >&2
+        exit 1
+    fi
 fi
 exec env PYTHONPATH="$scripts" PYTHONDONTWRITEBYTECODE=1 python3 -m "tools.$module" "$@"

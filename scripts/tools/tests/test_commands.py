@@ -45,6 +45,17 @@ class HelpTest(unittest.TestCase):
                     self.assertNotIn('"""', said)
             self.assertEqual(run("setup", "--help", path=folder)[0], 0)
 
+    def test_a_python_that_is_too_old(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for program in BARE:
+                Path(folder, program).symlink_to(shutil.which(program))
+            for program, text in (("python3", "exit 1"), ("dpkg-query", "echo installed")):
+                Path(folder, program).write_text(f"#!/bin/sh\n{text}\n")
+                Path(folder, program).chmod(0o755)
+            status, said = run("build", path=folder)
+        self.assertEqual(status, 1)
+        self.assertIn("error: the python3 in PATH is older than 3.11", said)
+
     def test_help_names_each_part(self):
         status, said = run("test", "--help")
         self.assertEqual(status, 0)
