@@ -86,6 +86,12 @@ class Docs(unittest.TestCase):
         self.assertGreater(len(named), 5)
         self.assertEqual(named - guests.names(), set())
 
+    def test_tests_of_advisories_exist(self):
+        text = (paths.TOP / "docs/xsa.md").read_text()
+        named = set(re.findall(r"`([a-z]+\d*(?:-[a-z0-9]+)+)`", text)) - {"leaves-no-interrupt"}
+        self.assertGreater(len(named), 40)
+        self.assertEqual(named - guests.names(), set())
+
     def test_picture_is_drawn_from_its_source(self):
         done = subprocess.run(
             [sys.executable, "-B", paths.TOP / "docs/figures/draw.py", "--check"], capture_output=True, text=True, check=False
