@@ -8,6 +8,7 @@ use x86_64::registers::model_specific::Msr;
 
 // Xen's public interface: hypercall number, its command and the reason it takes.
 const SCHED_OP: u64 = 29;
+const SCHEDOP_YIELD: u64 = 0;
 const SCHEDOP_SHUTDOWN: u64 = 2;
 const SHUTDOWN_POWEROFF: u32 = 0;
 /// Xen's answer to what it does not do: -ENOSYS.
@@ -67,6 +68,12 @@ pub fn call<A>(number: u64, command: u64, argument: &mut A) -> i64 {
         );
     }
     answer
+}
+
+/// Lets another vCPU run that may share the processor; without Xen nothing does.
+pub fn give_way() {
+    call(SCHED_OP, SCHEDOP_YIELD, &mut ());
+    core::hint::spin_loop();
 }
 
 /// Ends the guest, or the emulator.

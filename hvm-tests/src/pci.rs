@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, Ordering:
 
 use x86_64::instructions::port::Port;
 
-use crate::mmio;
+use crate::{hypervisor, mmio};
 
 /// The address port.
 pub const ADDRESS: u16 = 0xcf8;
@@ -63,7 +63,7 @@ static SELECTING: AtomicBool = AtomicBool::new(false);
 /// Does `access` while no other vCPU is in here: there is one address port for all.
 fn locked<T>(access: impl FnOnce() -> T) -> T {
     while SELECTING.swap(true, Ordering::Acquire) {
-        core::hint::spin_loop();
+        hypervisor::give_way();
     }
     let result = access();
     SELECTING.store(false, Ordering::Release);

@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, Ordering};
 
 use x86_64::instructions::interrupts::{enable, enable_and_hlt, without_interrupts};
 
-use crate::{apic, report, tables, time};
+use crate::{apic, hypervisor, report, tables, time};
 
 /// How many vCPUs the framework can use.
 pub const COUNT: usize = 2;
@@ -102,7 +102,7 @@ pub fn beside(work: Work, meanwhile: impl FnOnce()) {
     }
     WORK.store(ptr::null_mut(), Ordering::SeqCst);
     while BUSY.load(Ordering::SeqCst) || !BEGUN.load(Ordering::Acquire).is_null() {
-        core::hint::spin_loop();
+        hypervisor::give_way();
     }
 }
 
@@ -127,6 +127,6 @@ pub fn undisturbed(action: impl FnOnce()) {
 
 fn wait_for(flag: &AtomicBool) {
     while !flag.load(Ordering::Acquire) {
-        core::hint::spin_loop();
+        hypervisor::give_way();
     }
 }

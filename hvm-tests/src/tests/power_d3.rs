@@ -3,7 +3,7 @@
 //! does, and, where No_Soft_Reset says that it keeps all, with none of it.
 
 use crate::cases::{self, FIRST, VECTOR};
-use crate::pci::{Function, Width};
+use crate::pci::Function;
 use crate::{Device, Message, Msi, Msix, apic, check, msi, msix, report, say, storm, time};
 
 const POWER_MANAGEMENT: u8 = 0x01;
@@ -16,7 +16,9 @@ const NO_SOFT_RESET: u16 = 1 << 3;
 const EVENT: u16 = 1 << 15;
 /// What the specification gives a device to change its state in, and more.
 const CHANGE_MS: u64 = 20;
+/// Registers of the header, and the last register of all.
 const HEADER: usize = 16;
+const LAST: u8 = 0xfc;
 const ROUNDS: u32 = 2;
 /// Entries in use; another one gets what is written while the device sleeps.
 const ENTRIES: u32 = 2;
@@ -39,11 +41,16 @@ pub fn run(device: &dyn Device) {
             message(device, &power, restore);
             entries(device, &power, restore);
         }
-        let saved = save(function);
-        power.sleep(|| touch(device));
-        wake(device, saved, !keeps_all);
-        cases::line(device, "INTx, nothing on");
     }
+    let saved = save(function);
+    power.sleep(|| {
+        touch(device);
+        (0..=LAST).step_by(4).for_each(|register| {
+            function.read::<u32>(register);
+        });
+    });
+    wake(device, saved, !keeps_all);
+    cases::line(device, "INTx, nothing on");
 }
 
 /// Power management of a function.
@@ -169,15 +176,9 @@ fn entries(device: &dyn Device, power: &Power, restore: bool) {
     msix.enable(false);
 }
 
-/// Reads all there is; a device asleep may answer anything at its table.
+/// Reads capabilities and table; a device asleep may answer anything at its table.
 fn touch(device: &dyn Device) {
     let function = device.function();
-    (0..=0xfcu8).step_by(4).for_each(|register| {
-        function.read::<u32>(register);
-    });
-    for port in 0..4 {
-        u8::input(function.select(port));
-    }
     if let Some(msi) = Msi::find(function) {
         msi.message();
     }

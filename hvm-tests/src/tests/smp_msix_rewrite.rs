@@ -4,14 +4,12 @@
 
 use crate::msix::VECTOR_CONTROL;
 use crate::pci::SPARE;
-use crate::storm::{self, PHASE_MS, Storm};
+use crate::storm::{self, PHASE_MS, SELDOM, Storm};
 use crate::{Device, Msix, check, hypervisor, mmio};
 
 /// The entries that the first vCPU rewrites; the second has as many after them.
 const REWRITTEN: u32 = 2;
 const ENTRIES: u32 = 2 * REWRITTEN;
-/// A step in so many moves the table.
-const SELDOM: usize = 16;
 
 pub fn run(device: &dyn Device) {
     let Some((mut storm, ids)) = Storm::begin() else { return };

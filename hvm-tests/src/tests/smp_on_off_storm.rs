@@ -4,7 +4,7 @@
 
 use crate::cases::{self, VECTOR};
 use crate::msix::{self, ENABLE, ENTRY, FUNCTION_MASK};
-use crate::storm::{self, PHASE_MS, Storm};
+use crate::storm::{self, PHASE_MS, SELDOM, Storm};
 use crate::{Device, Message, Msi, Msix, check, mmio, msi};
 
 /// The entries that deliver; those from here on are masked and get whatever string instructions bring.
@@ -50,7 +50,9 @@ pub fn run(device: &dyn Device) {
     };
     storm.phase("all of them", PHASE_MS, turn, |n| {
         device.again(n as u32 % ENTRIES);
-        function.disable_intx(n % 2 == 0);
+        if n % SELDOM == 0 {
+            function.disable_intx(n / SELDOM % 2 == 0);
+        }
         turn(n / 3);
         strings(n);
         storm::look();
@@ -88,9 +90,10 @@ fn afterwards(device: &dyn Device, msi: Option<Msi>, msix: Msix, first: impl Fn(
         check::delivers("MSI-X afterwards", (device, n), 2, (0, VECTOR + n as u8));
     }
     msix.enable(false);
+    // QEMU's nvme, which has no MSI, goes on asserting what was raised as INTx and acknowledged with MSI-X on.
+    let Some(msi) = msi else { return function.disable_intx(true) };
     storm::rest(device);
     cases::line(device, "INTx after MSI-X");
-    let Some(msi) = msi else { return };
     msi.program(first(0));
     msi.enable(true);
     storm::rest(device);
