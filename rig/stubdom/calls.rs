@@ -7,7 +7,8 @@ use crate::xen::{Words, Xen};
 const NUMBERS: u64 = 256;
 /// One that an operation on a guest's memory maps to, far from all that the guest has there.
 const FREE_GUEST_FRAME: u64 = 0xd0000;
-/// Fixed delivery to APIC 0, not masked (XEN_DOMCTL_VMSI_X86_UNMASKED), and any vector of the guest.
+/// Fixed delivery to APIC 0, not masked (XEN_DOMCTL_VMSI_X86_UNMASKED), and any vector of the
+/// guest.
 const MESSAGE: u64 = 0x10000 << 32 | 0x41;
 /// A guest's message to the empty set of processors: a logical destination (bit 2) of 0.
 const TO_NOBODY: Words = [0x41, 0xfee0_0004, 0, 0, 0];
@@ -25,7 +26,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads NAME=DOMAIN,SSSS:BB:DD.F,TABLE,PENDING: decimal, as usual, and two addresses in hexadecimal.
+    /// Reads NAME=DOMAIN,SSSS:BB:DD.F,TABLE,PENDING: decimal, as usual, and two addresses in
+    /// hexadecimal.
     pub fn parse(text: &str) -> Result<Self, String> {
         Self::parts(text).ok_or_else(|| format!("no target: {text}"))
     }
@@ -60,7 +62,8 @@ impl Target {
 fn host_address(text: &str) -> Option<(u64, u64)> {
     let (rest, function) = text.rsplit_once('.')?;
     let mut numbers = rest.split(':').map(|part| u64::from_str_radix(part, 16));
-    let (segment, bus, device) = (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
+    let (segment, bus, device) =
+        (numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?);
     Some((segment << 16 | bus, device << 3 | function.parse::<u64>().ok()?))
 }
 
@@ -129,10 +132,16 @@ const CALLS: [Call; 45] = [
     once("ioport_permission of 0xcf8", Domctl(21), |_, _| [0xcf8 | 8 << 32, 1, 0, 0, 0]),
     once("ioport_mapping of 0xcf8", Domctl(40), |_, _| [0xcf8 | 0xcf8 << 32, 8 | 1 << 32, 0, 0, 0]),
     both("memory_mapping of the table", Domctl(39), |t, _| [FREE_GUEST_FRAME, t.table, 1, 1, 0]),
-    both("memory_mapping of the pending bits", Domctl(39), |t, _| [FREE_GUEST_FRAME + 1, t.pending, 1, 1, 0]),
+    both("memory_mapping of the pending bits", Domctl(39), |t, _| {
+        [FREE_GUEST_FRAME + 1, t.pending, 1, 1, 0]
+    }),
     // Xen finds nothing to undo there, unless the table was mapped.
-    once("memory_mapping undone where the table was left out", Domctl(39), |t, _| [FREE_GUEST_FRAME, t.table + 1, 1, 0, 0]),
-    once("memory_mapping of the interrupt window", Domctl(39), |_, _| [FREE_GUEST_FRAME + 2, 0xfee00, 1, 1, 0]),
+    once("memory_mapping undone where the table was left out", Domctl(39), |t, _| {
+        [FREE_GUEST_FRAME, t.table + 1, 1, 0, 0]
+    }),
+    once("memory_mapping of the interrupt window", Domctl(39), |_, _| {
+        [FREE_GUEST_FRAME + 2, 0xfee00, 1, 1, 0]
+    }),
     both("assign_device", Domctl(37), |t, _| [0, t.sbdf(), 0, 0, 0]),
     both("test_assign_device", Domctl(45), |t, _| [0, t.sbdf(), 0, 0, 0]),
     both("deassign_device", Domctl(47), |t, _| [0, t.sbdf(), 0, 0, 0]),
@@ -177,7 +186,13 @@ fn domain(target: &Target) -> u64 {
 fn map_pirq(target: &Target, kind: u64, table: u64) -> Words {
     let any = MINUS_ONE | MINUS_ONE << 32;
     // The fourth word is the entry: the first one; of a block of messages, how many.
-    [domain(target) | kind << 32, any, target.segment_bus | target.devfn << 32, u64::from(kind == 4), table]
+    [
+        domain(target) | kind << 32,
+        any,
+        target.segment_bus | target.devfn << 32,
+        u64::from(kind == 4),
+        table,
+    ]
 }
 
 /// The one who calls.
@@ -186,12 +201,15 @@ pub struct Caller {
     pub domain: u16,
 }
 
-/// Makes every call on every target; a line for each: call, target, and which errno what numbers got.
+/// Makes every call on every target; a line for each: call, target, and which errno what numbers
+/// got.
 pub fn try_all(caller: &Caller, targets: &[Target]) -> String {
     let mut lines = Vec::new();
     for target in targets {
         let calls = CALLS.iter().chain(&OWN_CALLS).filter(|call| concerns(call, caller, target));
-        lines.extend(calls.map(|call| format!("{} | {} | {}", call.name, target.name, answers(caller, call, target))));
+        lines.extend(calls.map(|call| {
+            format!("{} | {} | {}", call.name, target.name, answers(caller, call, target))
+        }));
     }
     lines.join("\n")
 }
@@ -199,14 +217,16 @@ pub fn try_all(caller: &Caller, targets: &[Target]) -> String {
 /// A target with a name such as own+other has one's domain and another's device.
 fn concerns(call: &Call, caller: &Caller, target: &Target) -> bool {
     let own = OWN_CALLS.iter().any(|own| own.name == call.name);
-    (!own || target.domain == caller.domain) && (!target.name.contains('+') || call.takes == Takes::Both)
+    (!own || target.domain == caller.domain)
+        && (!target.name.contains('+') || call.takes == Takes::Both)
 }
 
 /// The calls about a device's state that are dom0's, on the device at an address.
 pub fn of_dom0(address: &str) -> Result<String, String> {
     let target = Target::parse(&format!("dom0=0,{address},0,0"))?;
     let caller = Caller { xen: Xen::open(0)?, domain: 0 };
-    let names = ["prepare_msix", "release_msix", "restore_msi", "restore_msi_ext", "pci_device_reset"];
+    let names =
+        ["prepare_msix", "release_msix", "restore_msi", "restore_msi_ext", "pci_device_reset"];
     let chosen = CALLS.iter().filter(|call| names.contains(&call.name));
     let lines: Vec<String> =
         chosen.map(|call| format!("{} | {}", call.name, answers(&caller, call, &target))).collect();
@@ -218,11 +238,13 @@ fn answers(caller: &Caller, call: &Call, target: &Target) -> String {
     if call.takes != Takes::Number {
         return make(caller, call, target, 0).to_string();
     }
-    let errors: Vec<(u64, i32)> = (0..NUMBERS).map(|number| (number, make(caller, call, target, number))).collect();
+    let errors: Vec<(u64, i32)> =
+        (0..NUMBERS).map(|number| (number, make(caller, call, target, number))).collect();
     let mut kinds: Vec<i32> = errors.iter().map(|(_, error)| *error).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let told: Vec<String> = kinds.into_iter().map(|kind| format!("{kind}:{}", ranges(&errors, kind))).collect();
+    let told: Vec<String> =
+        kinds.into_iter().map(|kind| format!("{kind}:{}", ranges(&errors, kind))).collect();
     told.join(" ")
 }
 

@@ -17,7 +17,8 @@ pub trait Way {
     fn write(&self, register: u64, width: usize, value: u32) -> Result<(), String>;
 }
 
-/// The configuration file in sysfs: in a stub domain it leads to xen-pciback, in dom0 to ports 0xCF8 and 0xCFC.
+/// The configuration file in sysfs: in a stub domain it leads to xen-pciback, in dom0 to ports
+/// 0xCF8 and 0xCFC.
 impl Way for Device {
     fn widths(&self) -> &[usize] {
         &WIDTHS
@@ -28,20 +29,24 @@ impl Way for Device {
     }
 }
 
-/// Writes all ones, all zeros and each bit alone, and each time puts back what was there; a line for each register and
-/// width: REGISTER/WIDTH, how many writes, how many failed, the bits that changed.
+/// Writes all ones, all zeros and each bit alone, and each time puts back what was there; a line
+/// for each register and width: REGISTER/WIDTH, how many writes, how many failed, the bits that
+/// changed.
 pub fn try_all(device: &Device, way: &dyn Way) -> Result<String, String> {
     let mut lines = Vec::new();
     for (first, length) in device.message_registers()? {
         for register in first..first + length {
             let fitting = way.widths().iter().filter(|width| register % **width as u64 == 0);
-            for width in fitting.filter(|width| register + **width as u64 <= first + length.next_multiple_of(4)) {
+            for width in fitting
+                .filter(|width| register + **width as u64 <= first + length.next_multiple_of(4))
+            {
                 lines.push(Written::at(device, register, *width).by(way)?);
             }
         }
     }
     for width in way.widths() {
-        let (register, bit) = if *width == 1 { (COMMAND + 1, INTX_DISABLE >> 8) } else { (COMMAND, INTX_DISABLE) };
+        let (register, bit) =
+            if *width == 1 { (COMMAND + 1, INTX_DISABLE >> 8) } else { (COMMAND, INTX_DISABLE) };
         lines.push(Written::at(device, register, *width).only(bit, way)?);
     }
     Ok(lines.join("\n"))

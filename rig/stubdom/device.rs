@@ -6,9 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const DEVICES: &str = "/sys/bus/pci/devices";
+/// A line of the file `resource` that is about memory has this bit in its flags.
+const RESOURCE_MEMORY: u64 = 0x200;
 const STATUS: u64 = 0x06;
 const STATUS_CAPABILITIES: u16 = 1 << 4;
 const CAPABILITY_POINTER: u64 = 0x34;
+const CAPABILITY_POWER: u8 = 0x01;
 const CAPABILITY_MSI: u8 = 0x05;
 const CAPABILITY_MSIX: u8 = 0x11;
 const MSI_64_BIT: u16 = 1 << 7;
@@ -46,7 +49,8 @@ impl Device {
     /// The first device with an MSI capability.
     pub fn with_msi() -> Result<Self, String> {
         let mut all = Self::all()?.into_iter();
-        all.find(|device| device.msi_control().is_ok()).ok_or_else(|| "there is no device with MSI".into())
+        all.find(|device| device.msi_control().is_ok())
+            .ok_or_else(|| "there is no device with MSI".into())
     }
 
     /// The device at SSSS:BB:DD.F.
@@ -58,7 +62,14 @@ impl Device {
 
     /// Where MSI's message control register stands.
     pub fn msi_control(&self) -> Result<u64, String> {
-        self.capability(CAPABILITY_MSI)?.map(|place| place + 2).ok_or_else(|| "no MSI capability".into())
+        self.capability(CAPABILITY_MSI)?
+            .map(|place| place + 2)
+            .ok_or_else(|| "no MSI capability".into())
+    }
+
+    /// Where the power management control and status register stands, if there is one.
+    pub fn power(&self) -> Result<Option<u64>, String> {
+        Ok(self.capability(CAPABILITY_POWER)?.map(|place| place + 4))
     }
 
     /// The bytes of the capabilities MSI and MSI-X, as (first, number).
@@ -76,11 +87,29 @@ impl Device {
         let place = self.capability(CAPABILITY_MSIX)?.ok_or("no MSI-X capability")?;
         let (entries, table) = (self.read_u16(place + 2)? & 0x7ff, self.read(place + 4, 4)?);
         let bar = table & 7;
-        let lines = fs::read_to_string(self.folder.join("resource")).map_err(|error| format!("resource: {error}"))?;
+        let lines = fs::read_to_string(self.folder.join("resource"))
+            .map_err(|error| format!("resource: {error}"))?;
         let begin = lines.lines().nth(bar as usize).and_then(|line| line.split_whitespace().next());
-        let base = begin.and_then(|text| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok());
+        let base =
+            begin.and_then(|text| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok());
         let base = base.ok_or_else(|| format!("base address register {bar} cannot be read"))?;
         Ok(Table { bar, base, offset: (table & !7).into(), entries: usize::from(entries) + 1 })
+    }
+
+    /// The frames of its memory, as (first, number).
+    pub fn memory(&self) -> Result<Vec<(u64, u64)>, String> {
+        let lines = fs::read_to_string(self.folder.join("resource"))
+            .map_err(|error| format!("resource: {error}"))?;
+        let number =
+            |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or(0);
+        let bars = lines
+            .lines()
+            .take(6)
+            .map(|line| line.split_whitespace().map(number).collect::<Vec<_>>());
+        let of_memory = bars.filter(|words| words.len() == 3 && words[2] & RESOURCE_MEMORY != 0);
+        Ok(of_memory
+            .map(|words| (words[0] >> 12, (words[1] >> 12) - (words[0] >> 12) + 1))
+            .collect())
     }
 
     fn capability(&self, wanted: u8) -> Result<Option<u64>, String> {
@@ -114,14 +143,18 @@ impl Device {
     pub fn read(&self, register: u64, width: usize) -> Result<u32, String> {
         let mut bytes = [0; 4];
         let wanted = &mut bytes[..width];
-        self.config.read_exact_at(wanted, register).map_err(|error| format!("read {register:#x}: {error}"))?;
+        self.config
+            .read_exact_at(wanted, register)
+            .map_err(|error| format!("read {register:#x}: {error}"))?;
         Ok(u32::from_le_bytes(bytes))
     }
 
     /// Writes a register of 1, 2 or 4 bytes.
     pub fn write(&self, register: u64, width: usize, value: u32) -> Result<(), String> {
         let bytes = &value.to_le_bytes()[..width];
-        self.config.write_all_at(bytes, register).map_err(|error| format!("write {register:#x}: {error}"))
+        self.config
+            .write_all_at(bytes, register)
+            .map_err(|error| format!("write {register:#x}: {error}"))
     }
 }
 
@@ -135,7 +168,8 @@ fn msi_length(control: u16) -> u64 {
 /// The sorted names in a folder; none when it does not exist.
 pub fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a program in dom0 can reach: configuration space by every way, the MSI-X table by memory, calls.
+//! What a program in dom0 can reach: configuration space by every way, the MSI-X table by memory,
+//! calls.
 
 use std::arch::asm;
 use std::ffi::c_void;
@@ -38,7 +39,14 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 extern "C" {
     fn iopl(level: c_int) -> c_int;
-    fn mmap(at: *mut c_void, length: usize, access: c_int, kind: c_int, file: c_int, offset: c_long) -> *mut c_void;
+    fn mmap(
+        at: *mut c_void,
+        length: usize,
+        access: c_int,
+        kind: c_int,
+        file: c_int,
+        offset: c_long,
+    ) -> *mut c_void;
     fn ioctl(file: c_int, request: c_ulong, ...) -> c_int;
     fn munmap(at: *mut c_void, length: usize) -> c_int;
     fn read(file: c_int, into: *mut c_void, length: usize) -> isize;
@@ -73,12 +81,21 @@ fn by(device: &Device, way: &dyn Way) -> Result<String, String> {
 }
 
 /// Ports 0xCF8 and 0xCFC.
-struct Ports {
+pub struct Ports {
     function: u32,
 }
 
 impl Ports {
-    fn to(address: &str) -> Result<Self, String> {
+    pub const ADDRESS: u16 = ADDRESS_PORT;
+    pub const DATA: u16 = DATA_PORT;
+
+    /// What the address port is given for a register.
+    pub fn select(&self, register: u32) -> u32 {
+        self.function | register & 0xfc
+    }
+
+    /// To the device at an address; it gives the calling thread the right to use ports.
+    pub fn to(address: &str) -> Result<Self, String> {
         // SAFETY: it changes nothing but what this process may do.
         if unsafe { iopl(3) } != 0 {
             return Err(format!("iopl: {}", io::Error::last_os_error()));
@@ -94,15 +111,20 @@ impl Way for Ports {
     }
 
     fn write(&self, register: u64, width: usize, value: u32) -> Result<(), String> {
-        let select = self.function | register as u32 & 0xfc;
+        let select = self.select(register as u32);
         let port = DATA_PORT + (register as u16 & 3);
-        // SAFETY: iopl allowed it; only configuration space is written. dom0's kernel uses the same two ports, with
-        // interrupts on like here, but has nothing to do on the one processor while this runs.
+        // SAFETY: iopl allowed it; only configuration space is written. dom0's kernel uses the same
+        // two ports, with interrupts on like here, but has nothing to do on the one processor while
+        // this runs.
         unsafe {
             asm!("out dx, eax", in("dx") ADDRESS_PORT, in("eax") select, options(nomem, nostack));
             match width {
-                1 => asm!("out dx, al", in("dx") port, in("al") value as u8, options(nomem, nostack)),
-                2 => asm!("out dx, ax", in("dx") port, in("ax") value as u16, options(nomem, nostack)),
+                1 => {
+                    asm!("out dx, al", in("dx") port, in("al") value as u8, options(nomem, nostack))
+                }
+                2 => {
+                    asm!("out dx, ax", in("dx") port, in("ax") value as u16, options(nomem, nostack))
+                }
                 _ => asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack)),
             }
         }
@@ -116,9 +138,13 @@ struct Ecam(Mapping);
 impl Ecam {
     fn to(address: &str) -> Result<Self, String> {
         let table = fs::read(MCFG).map_err(|error| format!("{MCFG}: {error}"))?;
-        let base = table.get(MCFG_BASE..MCFG_BASE + 8).and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes);
+        let base = table
+            .get(MCFG_BASE..MCFG_BASE + 8)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u64::from_le_bytes);
         let target = calls::Target::parse(&format!("dom0=0,{address},0,0"))?;
-        let window = base.ok_or("ACPI names no window of configuration space")? + ((target.sbdf() & 0xffff) << 12);
+        let window = base.ok_or("ACPI names no window of configuration space")?
+            + ((target.sbdf() & 0xffff) << 12);
         Mapping::of(MEMORY, window, PAGE).map(Self)
     }
 }
@@ -145,11 +171,21 @@ struct Mapping {
 
 impl Mapping {
     fn of(file: &str, offset: u64, length: usize) -> Result<Self, String> {
-        let opened =
-            OpenOptions::new().read(true).write(true).open(file).map_err(|error| format!("{file}: {error}"))?;
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(file)
+            .map_err(|error| format!("{file}: {error}"))?;
         // SAFETY: a new mapping, of a length that Drop knows, too.
         let at = unsafe {
-            mmap(std::ptr::null_mut(), length, PROT_READ_WRITE, MAP_SHARED, opened.as_raw_fd(), offset as c_long)
+            mmap(
+                std::ptr::null_mut(),
+                length,
+                PROT_READ_WRITE,
+                MAP_SHARED,
+                opened.as_raw_fd(),
+                offset as c_long,
+            )
         };
         if at as isize == -1 {
             return Err(format!("mmap {file}: {}", io::Error::last_os_error()));
@@ -157,7 +193,8 @@ impl Mapping {
         Ok(Self { at: at.cast(), length })
     }
 
-    /// Lets the kernel store these bytes: Xen emulates what dom0's kernel stores to a page that is read-only.
+    /// Lets the kernel store these bytes: Xen emulates what dom0's kernel stores to a page that is
+    /// read-only.
     fn put(&self, offset: usize, bytes: &[u8]) -> Result<(), String> {
         assert!(offset + bytes.len() <= self.length);
         let (mut sink, source) = UnixStream::pair().map_err(|error| format!("socket: {error}"))?;
@@ -205,7 +242,8 @@ fn resource(device: &Device) -> Result<String, String> {
     Ok(device.folder.join(format!("resource{}", device.table()?.bar)).display().to_string())
 }
 
-/// Writes every word of the first page of the MSI-X table, by the kernel and by this process itself.
+/// Writes every word of the first page of the MSI-X table, by the kernel and by this process
+/// itself.
 fn at_table(device: &Device, file: &str) -> Result<String, String> {
     let table = device.table()?;
     let place = table.offset + if file == MEMORY { table.base } else { 0 };

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What somebody who was taken over might try against interrupts: a stub domain, or a program in dom0.
+//! What somebody who was taken over might try against interrupts: a stub domain, or a program in
+//! dom0.
 //!
-//! `hook WHAT ...` prints what came of it, and exits non-zero when the attempt could not be made at all.
-//! ADDRESS is a device's on the host, such as 0000:00:04.0. The same file serves in both domains.
+//! `hook WHAT ...` prints what came of it, and exits non-zero when the attempt could not be made at
+//! all. ADDRESS is a device's on the host, such as 0000:00:04.0. The same file serves in both
+//! domains.
 
 mod calls;
 mod config;
 mod device;
 mod dom0;
+mod storm;
 mod xen;
 
 use std::fs;
@@ -21,7 +24,8 @@ const DRIVER: &str = "/sys/bus/pci/drivers/pci-endpoint-test";
 const MSI_ENABLE: u16 = 1;
 const USAGE: &str = "in a stub domain say enable-unprogrammed, pcifront-msi, config or \
     calls OWN-DOMAIN NAME=DOMAIN,ADDRESS,TABLE,PENDING...; \
-    in dom0 say dom0-config, dom0-ports, dom0-ecam, dom0-memory, dom0-table, dom0-decode or dom0-calls, with ADDRESS";
+    in dom0 say dom0-config, dom0-ports, dom0-ecam, dom0-memory, dom0-table, dom0-decode or dom0-calls, with ADDRESS; \
+    in both, storm-... with SECONDS";
 
 type Attempt = Result<String, String>;
 
@@ -45,6 +49,7 @@ fn attempt(words: &[&str]) -> Attempt {
         ["pcifront-msi"] => pcifront_msi(),
         ["calls", own, targets @ ..] => all_calls(own, targets),
         ["config"] => all_devices(),
+        [what, ..] if what.starts_with("storm-") => storm::run(words),
         [what, address] if what.starts_with("dom0-") => dom0::attempt(what, address),
         [what, file, offset] if *what == dom0::STORE => dom0::store(file, offset),
         _ => Err(USAGE.into()),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Linux' door to hypercalls, with arguments as 64-bit words in the layouts of Xen's public headers.
+//! Linux' door to hypercalls, with arguments as 64-bit words in the layouts of Xen's public
+//! headers.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -51,7 +52,8 @@ pub struct Xen {
 }
 
 impl Xen {
-    /// Opens the door and finds out the version of domctls by one on the `target`, which a device model may make.
+    /// Opens the door and finds out the version of domctls by one on the `target`, which a device
+    /// model may make.
     pub fn open(target: u16) -> Result<Self, String> {
         let door = OpenOptions::new().read(true).write(true).open("/dev/xen/privcmd");
         let mut xen = Self { door: door.map_err(|error| format!("privcmd: {error}"))?, version: 0 };
@@ -78,7 +80,8 @@ impl Xen {
     pub fn domctl(&self, command: u32, domain: u16, words: &Words) -> i32 {
         let mut all = [0; DOMCTL_WORDS];
         all[..words.len()].copy_from_slice(words);
-        let mut domctl = Domctl { command, version: self.version, domain: domain.into(), words: all };
+        let mut domctl =
+            Domctl { command, version: self.version, domain: domain.into(), words: all };
         self.call(DOMCTL, [&raw mut domctl as u64, 0, 0])
     }
 
@@ -92,7 +95,8 @@ impl Xen {
     }
 
     fn call(&self, number: u64, arguments: [u64; 3]) -> i32 {
-        const PRIVCMD_HYPERCALL: c_ulong = (size_of::<Hypercall>() as c_ulong) << 16 | (b'P' as c_ulong) << 8;
+        const PRIVCMD_HYPERCALL: c_ulong =
+            (size_of::<Hypercall>() as c_ulong) << 16 | (b'P' as c_ulong) << 8;
         let [first, second, third] = arguments;
         let mut call = Hypercall { number, arguments: [first, second, third, 0, 0] };
         // SAFETY: the kernel reads `call`, and Xen what it points to; both outlive the call.

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Judges what reached a device's MSI and MSI-X registers, from QEMU's trace: the view from outside.
 
-Nothing here asks msitrap or Xen: the writes are what the emulated device got, and where its registers are was read
-from the device itself. A `result` is a rig.Result.
+Nothing here asks msitrap or Xen: the writes are what the emulated device got, and where its
+registers are was read from the device itself. A `result` is a rig.Result.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .rig import DEVICES, TableWrite
+from .rig import DEVICES, TableWrite, made_by_xen
 
 COMMAND = 0x04
 _MEMORY, _INTX_DISABLE = 1 << 1, 1 << 10
@@ -28,64 +28,108 @@ class Form:
     address: int
     data_mask: int
     data: int
-    vectors: range | None = None  # what the other bits of the data may be; None: less than the device's vectors
+    vectors: range | None = (
+        None  # what the other bits of the data may be; None: less than the device's vectors
+    )
 
     def address_fits(self, value, shift):
-        """Whether a half of the address is of this form; `shift` is 0 for the lower, 32 for the upper."""
+        """Whether a half of the address is of this form; `shift` is 0 for the lower, 32 for the
+        upper.
+        """
         return not (value ^ self.address >> shift) & self.address_mask >> shift & 0xFFFFFFFF
 
     def data_fits(self, value, vectors):
         """Whether data are of this form, for a device of so many vectors."""
-        return value & self.data_mask == self.data and value & ~self.data_mask in (self.vectors or range(vectors))
+        return value & self.data_mask == self.data and value & ~self.data_mask in (
+            self.vectors or range(vectors)
+        )
 
 
 FORMS = {
-    # AMD I/O virtualisation specification, 2.2.5: the low 11 bits of the data are the index into the device's own
-    # table, which Xen fills from the first entry on; Xen keeps the address in the plain format with no destination, and
-    # the level bit (14) as it composes every message.
+    # AMD I/O virtualisation specification, 2.2.5: the low 11 bits of the data are the index into
+    # the device's own table, which Xen fills from the first entry on; Xen keeps the address in the
+    # plain format with no destination, and the level bit (14) as it composes every message.
     "amd-vi": Form(0xFFFFFFFF_FFFFFFF3, 0xFEE00000, 0xFFFFF800, 0x4000),
-    # Intel VT-d specification, 5.1.2.2: remappable format (bit 4) with the handle in the address, and no more than the
-    # number of the message (bit 3) in the data, which is 0 for the first.
+    # Intel VT-d specification, 5.1.2.2: remappable format (bit 4) with the handle in the address,
+    # and no more than the number of the message (bit 3) in the data, which is 0 for the first.
     "vt-d": Form(0xFFFFFFFF_FFF00018, 0xFEE00018, 0xFFFFFFFF, 0),
-    # Without remapping, AMD64 Architecture Programmer's Manual, volume 2, 16.11: in the plain format the destination is
-    # Xen's choice, and of the data a vector that no exception has; fixed, edge triggered, the level bit as above.
+    # Without remapping, AMD64 Architecture Programmer's Manual, volume 2, 16.11: in the plain
+    # format the destination is Xen's choice, and of the data a vector that no exception has; fixed,
+    # edge triggered, the level bit as above.
     "none": Form(0xFFFFFFFF_FFF00FF3, 0xFEE00000, 0xFFFFFF00, 0x4000, range(0x20, 0xFF)),
 }
 
 
 def order(result, phase=None):
-    """The writes to the registers that matter, as REGISTER <- VALUE, repeats left out; `phase` chooses, None is all."""
+    """The writes to the registers that matter, as REGISTER <- VALUE, repeats left out; `phase`
+    chooses, None is all.
+    """
     told = [
-        f"{_name(w)} <- {w.value:#x}" for w in _in_order(result)
-        if phase in (None, w.phase) and (_is_table(w) or w.register == COMMAND or _registers(result, w).owns(w))
+        f"{_name(w)} <- {w.value:#x}"
+        for w in _in_order(result)
+        if phase in (None, w.phase)
+        and (_is_table(w) or w.register == COMMAND or _registers(result, w).owns(w))
     ]
     return [text for text, before in zip(told, [None, *told]) if text != before]
 
 
 def by_dom0(result):
-    """The writes to the devices' message interrupts that dom0 made: xen-pciback, for the stub domain.
+    """The writes to the devices' message interrupts that dom0 made: xen-pciback, for the stub
+    domain.
 
     Not counted is what Xen switches off at assignment, which it does within dom0's own hypercall.
     """
-    return [w for w in _in_order(result) if w.by_dom0 and (_is_table(w) or _not_first_off(_registers(result, w), w))]
+    return [
+        w
+        for w in _in_order(result)
+        if w.by_dom0 and (_is_table(w) or _not_first_off(_registers(result, w), w))
+    ]
 
 
 def enables(result):
     """The writes that set a device's MSI or MSI-X enable bit."""
-    return [w for w in result.config_writes if any(on for _kind, on, _value in _registers(result, w).controls(w))]
+    return [
+        w
+        for w in result.config_writes
+        if any(on for _kind, on, _value in _registers(result, w).controls(w))
+    ]
 
 
 def controls(result, write):
-    """What a write puts into Message Control: (capability, enabled, value) of each; nothing when it touches none."""
+    """What a write puts into Message Control: (capability, enabled, value) of each; nothing when it
+    touches none.
+    """
     return () if _is_table(write) else _registers(result, write).controls(write)
+
+
+def as_xens(result, times):
+    """A result in which what was written at these times (begin, end) is Xen's, on whatever
+    processor.
+    """
+
+    def made(writes):
+        return [
+            made_by_xen(w) if any(begin <= w.time <= end for begin, end in times) else w
+            for w in writes
+        ]
+
+    return replace(
+        result, config_writes=made(result.config_writes), table_writes=made(result.table_writes)
+    )
 
 
 def faults(result, iommu, enable_allowed=True):
     """What breaks the invariants of managed devices, as sentences."""
     found = [f"dom0 wrote {_name(w)} <- {w.value:#x}" for w in by_dom0(result)]
     if not enable_allowed:
-        found += [f"{_kind_of(result, w)} was switched on ({_name(w)} <- {w.value:#x})" for w in enables(result)]
-    watches = {device: _Watch(layout, FORMS[iommu], device in _VIRTUAL) for device, layout in result.layouts.items()}
+        found += [
+            f"{_kind_of(result, w)} was switched on ({_name(w)} <- {w.value:#x})"
+            for w in enables(result)
+        ]
+    watches = {
+        device: _Watch(layout, FORMS[iommu], device in _VIRTUAL)
+        for device, layout in result.layouts.items()
+    }
     for write in _in_order(result):
         found += watches[write.device].step(write)
     return found
@@ -99,15 +143,22 @@ class _Registers:
         self.data = self.msi.offset + (12 if self.msi.wide else 8) if self.msi else None
 
     def owns(self, write):
-        """Whether a write touches what software may change; the first two bytes of a capability are read-only."""
+        """Whether a write touches what software may change; the first two bytes of a capability are
+        read-only.
+        """
         if any(self.controls(write)):
             return True
         end = self.data + (8 if self.msi.masks else 2) if self.msi else 0
         return bool(self.msi) and self.msi.offset + 4 <= write.register < end
 
     def controls(self, write):
-        """What a write puts into Message Control: (capability, enabled, value); nothing when it does not touch it."""
-        for kind, capability, enable in (("MSI", self.msi, _MSI_ENABLE), ("MSI-X", self.msix, _MSIX_ENABLE)):
+        """What a write puts into Message Control: (capability, enabled, value); nothing when it
+        does not touch it.
+        """
+        for kind, capability, enable in (
+            ("MSI", self.msi, _MSI_ENABLE),
+            ("MSI-X", self.msix, _MSIX_ENABLE),
+        ):
             if capability is None:
                 continue
             if write.register == capability.offset + 2:
@@ -256,7 +307,9 @@ def _is_table(write):
 
 def _not_first_off(registers, write):
     return registers.owns(write) and not (
-        write.phase == "assign" and any(registers.controls(write)) and not any(on for _k, on, _v in registers.controls(write))
+        write.phase == "assign"
+        and any(registers.controls(write))
+        and not any(on for _k, on, _v in registers.controls(write))
     )
 
 
@@ -274,4 +327,8 @@ def _halves(write):
 def _name(write):
     if not _is_table(write):
         return "COMMAND" if write.register == COMMAND else f"{write.register:#x}"
-    return f"pending {write.register:#x}" if write.vector is None else f"entry {write.vector} {write.register:#x}"
+    return (
+        f"pending {write.register:#x}"
+        if write.vector is None
+        else f"entry {write.vector} {write.register:#x}"
+    )

@@ -6,6 +6,10 @@ import socket
 import time
 
 from .. import console
+from . import patience
+
+# Seconds between two looks at the clock.
+_LOOK = 0.5
 
 
 class Down(Exception):
@@ -15,7 +19,8 @@ class Down(Exception):
 class Lines:
     """One connection that speaks a JSON document a line."""
 
-    def __init__(self, path):
+    def __init__(self, path, clock=time.monotonic):
+        self.clock = clock
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.connect(str(path))
         self.rest = b""
@@ -29,14 +34,18 @@ class Lines:
             raise Down(str(error)) from error
 
     def receive(self, timeout):
-        """The next document; raises Down when none comes in `timeout` seconds."""
-        end = time.monotonic() + timeout
+        """The next document; raises Down when none comes in `timeout` seconds of the clock."""
+        limit = patience.Limit(self.clock, timeout)
         while b"\n" not in self.rest:
-            self.socket.settimeout(max(end - time.monotonic(), 0.01))
+            self.socket.settimeout(min(timeout, _LOOK))
             try:
                 block = self.socket.recv(65536)
+            except TimeoutError as error:
+                if limit.over():
+                    raise Down("no answer in time") from error
+                continue
             except OSError as error:
-                raise Down("no answer in time") from error
+                raise Down(str(error)) from error
             if not block:
                 raise Down("it ended")
             self.rest += block
@@ -48,27 +57,49 @@ class Lines:
         self.socket.close()
 
 
+# How long dom0 may take to answer what it need only look up: two looks of a machine that is alive
+# are never as far apart.
+PROMPT = 20
+
+
 class Agent(Lines):
     """dom0's agent; its requests are the methods of Requests in rig/dom0/agent.py."""
 
-    def ask(self, request, wait=60, **arguments):
-        """The answer to one request; `wait` is in seconds."""
-        self.send({"do": request, **arguments})
-        answer = self.receive(wait)
+    def __init__(self, path, clock=time.monotonic):
+        super().__init__(path, clock)
+        self.down = None
+
+    def ask(self, request, wait=PROMPT, **arguments):
+        """The answer to one request; `wait` is in seconds. One that did not come in time is the
+        last that was asked.
+        """
+        if self.down:
+            raise self.down
+        try:
+            self.send({"do": request, **arguments})
+            answer = self.receive(wait)
+        except Down as down:
+            self.down = down
+            raise
         if "error" in answer:
             raise console.Failure(f"dom0 could not '{request}': {answer['error']}")
         return answer["ok"]
 
+    def give_up(self, reason):
+        """Nothing is asked any more: the machine has stopped in another way than by no answer."""
+        self.down = Down(reason)
+        raise self.down
+
     def run(self, command, timeout=60):
         """Runs a shell command in dom0; returns its status (None: out of time) and its output."""
-        return self.ask("run", wait=timeout + 30, command=command, timeout=timeout)
+        return self.ask("run", wait=timeout + PROMPT, command=command, timeout=timeout)
 
 
 class Monitor(Lines):
     """QEMU's own monitor (QMP)."""
 
-    def __init__(self, path):
-        super().__init__(path)
+    def __init__(self, path, clock=time.monotonic):
+        super().__init__(path, clock)
         self.receive(30)
         self.ask("qmp_capabilities")
 
@@ -79,6 +110,12 @@ class Monitor(Lines):
             document = self.receive(30)
             if "return" in document:
                 return document["return"]
+            if "error" in document:
+                raise console.Failure(f"QEMU refused '{execute}': {document['error'].get('desc')}")
+
+    def say(self, line, cpu=0):
+        """What QEMU's monitor for people answers; `cpu` is the one whose memory is meant."""
+        return self.ask("human-monitor-command", **{"command-line": line, "cpu-index": cpu})
 
     def cpus(self):
         """The host's thread ids of the machine's CPUs, each with the number of its CPU."""

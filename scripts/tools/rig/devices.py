@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The emulated devices that can be passed through, and what their configuration space says of their interrupts."""
+"""The emulated devices that can be passed through, and what their configuration space says of their
+interrupts.
+"""
 
 import os
 import struct
@@ -25,8 +27,12 @@ class Device:
     model: str  # QEMU's name and properties, as after -device; {folder} is the machine's own; '' has no words of its own
     extra: tuple = ()  # further words of QEMU's command line before it: a drive, a network
     behind: tuple = ()  # further words after it: what is plugged into it
-    disk: int = 0  # MiB of the disk {folder}/ADDRESS, made for each start of the machine; it begins with `pattern()`
-    others: tuple = ()  # addresses of its further functions, each a Device of its own on the command line
+    disk: int = (
+        0  # MiB of the disk {folder}/ADDRESS, made for each start of the machine; it begins with `pattern()`
+    )
+    others: (
+        tuple
+    ) = ()  # addresses of its further functions, each a Device of its own on the command line
     physical: str = ""  # of a virtual function: its physical function, which dom0's own driver has
     hidden: bool = True  # xen-pciback takes it while dom0 starts
 
@@ -44,7 +50,12 @@ class Device:
         """Its words of QEMU's command line; `folder` holds its files."""
         if not self.on_command_line:
             return []
-        words = [*self.extra, "-device", f"{self.model},addr={self.address.split(':')[1]}", *self.behind]
+        words = [
+            *self.extra,
+            "-device",
+            f"{self.model},addr={self.address.split(':')[1]}",
+            *self.behind,
+        ]
         return [word.replace("{folder}", str(folder)) for word in words]
 
     def make_disk(self, folder):
@@ -73,8 +84,9 @@ def _slot(address):
     return address[3:5]
 
 
-# Kinds of devices by name. Three `edu` alike, so that one boot can show differently set up pciback: permissive outlives
-# a guest. Each igb keeps the sixteen functions from 0x80 above its own for virtual functions.
+# Kinds of devices by name. Three `edu` alike, so that one boot can show differently set up pciback:
+# permissive outlives a guest. Each igb keeps the sixteen functions from 0x80 above its own for
+# virtual functions.
 DEVICES = {
     "edu": Device("00:04.0", "edu"),
     "edu-2": Device("00:05.0", "edu"),
@@ -85,25 +97,40 @@ DEVICES = {
     "igbvf": Device("00:17.0", "", physical="00:07.0"),
     "intel-hda": Device("00:08.0", "intel-hda"),
     "ahci": Device(
-        "00:09.0", "ich9-ahci,id=ahci", _disk("00:09.0"), ("-device", "ide-hd,drive=disk09,bus=ahci.0"), disk=16
+        "00:09.0",
+        "ich9-ahci,id=ahci",
+        _disk("00:09.0"),
+        ("-device", "ide-hd,drive=disk09,bus=ahci.0"),
+        disk=16,
     ),
     "e1000e": Device("00:0a.0", "e1000e,netdev=net0a", _network("00:0a.0")),
     # A table of three pages, the last one shared with other things.
-    "nvme": Device("00:0b.0", "nvme,serial=msitrap,drive=disk0b,msix_qsize=600", _disk("00:0b.0"), disk=128),
+    "nvme": Device(
+        "00:0b.0", "nvme,serial=msitrap,drive=disk0b,msix_qsize=600", _disk("00:0b.0"), disk=128
+    ),
     "ivshmem": Device(
-        "00:0c.0", f"ivshmem-doorbell,chardev=doorbell,vectors={DOORBELL_VECTORS}",
+        "00:0c.0",
+        f"ivshmem-doorbell,chardev=doorbell,vectors={DOORBELL_VECTORS}",
         ("-chardev", "socket,id=doorbell,path={folder}/doorbell"),
     ),
     "xhci": Device(
-        "00:0d.0", "nec-usb-xhci,id=xhci", _disk("00:0d.0"), ("-device", "usb-storage,drive=disk0d,bus=xhci.0"), disk=16
+        "00:0d.0",
+        "nec-usb-xhci,id=xhci",
+        _disk("00:0d.0"),
+        ("-device", "usb-storage,drive=disk0d,bus=xhci.0"),
+        disk=16,
     ),
-    "multi": Device("00:0e.0", "edu,multifunction=on", behind=("-device", "edu,addr=0e.1"), others=("00:0e.1",)),
+    "multi": Device(
+        "00:0e.0", "edu,multifunction=on", behind=("-device", "edu,addr=0e.1"), others=("00:0e.1",)
+    ),
 }
 
 
 @cache
 def pattern(mebibytes=4):
-    """What a disk begins with: little-endian 64-bit words, word i (from 0) is (i + 1) times an odd constant."""
+    """What a disk begins with: little-endian 64-bit words, word i (from 0) is (i + 1) times an odd
+    constant.
+    """
     mask, step = (1 << 64) - 1, 0x9E3779B97F4A7C15
     words = mebibytes << 17
     return struct.pack(f"<{words}Q", *((number * step) & mask for number in range(1, words + 1)))
@@ -142,7 +169,9 @@ class Layout:
 
 
 def layout(config, bars):
-    """The layout in a configuration space (bytes) of a function whose base addresses are `bars` (six numbers)."""
+    """The layout in a configuration space (bytes) of a function whose base addresses are `bars`
+    (six numbers).
+    """
     chain = capabilities(config)
     msi, msix = chain.get(_MSI), chain.get(_MSIX)
     return Layout(_msi(config, msi) if msi else None, _msix(config, bars, msix) if msix else None)
@@ -172,7 +201,14 @@ def _msix(config, bars, offset):
     vectors = (_u16(config, offset + 2) & 0x7FF) + 1
     table_bar, pba_bar = table & 7, pba & 7
     return Msix(
-        offset, vectors, bars[table_bar] + (table & ~7), table_bar, table & ~7, bars[pba_bar] + (pba & ~7), pba_bar, pba & ~7
+        offset,
+        vectors,
+        bars[table_bar] + (table & ~7),
+        table_bar,
+        table & ~7,
+        bars[pba_bar] + (pba & ~7),
+        pba_bar,
+        pba & ~7,
     )
 
 

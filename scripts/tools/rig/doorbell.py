@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The host's side of QEMU's ivshmem-doorbell: the device's shared memory, and the bells of its vectors.
+"""The host's side of QEMU's ivshmem-doorbell: the device's shared memory, and the bells of its
+vectors.
 
-The protocol is that of QEMU's docs/specs/ivshmem-spec, "Interrupts": the server tells the one client
-its number, then hands it the memory, then one eventfd for each vector.
+The protocol is that of QEMU's docs/specs/ivshmem-spec, "Interrupts": the server tells the one
+client its number, then hands it the memory, then one eventfd for each vector.
 """
 
 import os
@@ -32,8 +33,14 @@ class Doorbell:
     def ring(self, vector):
         """Fires one vector of the device."""
         if not 0 <= vector < len(self.bells):
-            raise console.Failure(f"the doorbell has no vector {vector}", f"It has 0 to {len(self.bells) - 1}.")
+            raise console.Failure(
+                f"the doorbell has no vector {vector}", f"It has 0 to {len(self.bells) - 1}."
+            )
         os.eventfd_write(self.bells[vector], 1)
+
+    def fill(self, content):
+        """Puts bytes at the beginning of the device's memory."""
+        os.pwrite(self.memory, content, 0)
 
     def close(self):
         """Ends it."""

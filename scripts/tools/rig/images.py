@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the emulated machine starts from: QEMU, dom0's root, the stub domain's files, Debian's own Xen."""
+"""What the emulated machine starts from: QEMU, dom0's root, the stub domain's files, Debian's own
+Xen.
+"""
 
 import lzma
 import os
@@ -15,14 +17,32 @@ from . import kernel as kernels
 RIG = paths.TOP / "rig"
 QEMU_PACKAGES = ["qemu-system-x86"]
 DOM0_PACKAGES = [
-    "xen-utils-4.20", "xenstore-utils", "qemu-system-xen", "busybox-static", "pciutils", "kmod", "python3-minimal",
+    "xen-utils-4.20",
+    "xenstore-utils",
+    "qemu-system-xen",
+    "busybox-static",
+    "pciutils",
+    "kmod",
+    "python3-minimal",
 ]
 HYPERVISOR = "xen-hypervisor-4.20-amd64"
 # What no program of dom0 opens.
-USELESS = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/i18n", "usr/share/iso-codes",
-           "usr/share/zoneinfo", "usr/share/xml", "usr/lib/systemd", "usr/lib/udev", "usr/share/perl")
+USELESS = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/i18n",
+    "usr/share/iso-codes",
+    "usr/share/zoneinfo",
+    "usr/share/xml",
+    "usr/lib/systemd",
+    "usr/lib/udev",
+    "usr/share/perl",
+)
 STUBDOM_PROGRAMS = (
-    "usr/libexec/xen-qemu-system-i386", "usr/lib/xen-4.20/bin/vchan-socket-proxy", "usr/bin/xenstore",
+    "usr/libexec/xen-qemu-system-i386",
+    "usr/lib/xen-4.20/bin/vchan-socket-proxy",
+    "usr/bin/xenstore",
 )
 # What QEMU puts before a firmware to start a kernel that it was given.
 DIRECT_BOOT = Path("usr/share/qemu/linuxboot_dma.bin")
@@ -40,7 +60,9 @@ class Images:
     dom0_ramdisk: Path | None  # only the stock kernel needs one
     dom0_root: Path  # ext4
     stubdom: Path  # ext4 with the stub domain's kernel and ramdisk
-    linux: Path | None = None  # ext4 with the ramdisk of a stub domain that starts Linux in its guest
+    linux: Path | None = (
+        None  # ext4 with the ramdisk of a stub domain that starts Linux in its guest
+    )
 
 
 def qemu(archive):
@@ -51,7 +73,12 @@ def qemu(archive):
 def stock_xen(archive):
     """The hypervisor of Debian itself, as xen.gz."""
     inputs = [archive.candidate(HYPERVISOR), "1"]
-    return cache.build("xen-debian", inputs, lambda to: _make_stock_xen(archive, to), "fetching Debian's Xen") / "xen.gz"
+    return (
+        cache.build(
+            "xen-debian", inputs, lambda to: _make_stock_xen(archive, to), "fetching Debian's Xen"
+        )
+        / "xen.gz"
+    )
 
 
 def build(archive, kind, linux=False):
@@ -59,12 +86,19 @@ def build(archive, kind, linux=False):
     kernel = kernels.small(archive) if kind == "small" else kernels.stock(archive)
     stubdom = _stubdom(archive, kernel)
     guest = _linux(archive, stubdom) if linux else None
-    return Images(kernel, _dom0_ramdisk(archive, kernel), _dom0_root(archive), stubdom / "stubdom.ext4", guest)
+    return Images(
+        kernel, _dom0_ramdisk(archive, kernel), _dom0_root(archive), stubdom / "stubdom.ext4", guest
+    )
 
 
 def _tree(archive, name, packages):
     inputs = [*packages, *archive.candidates(packages)]
-    return cache.build(f"tree-{name}", inputs, lambda to: archive.tree(packages, to), f"unpacking {name} from Debian's packages")
+    return cache.build(
+        f"tree-{name}",
+        inputs,
+        lambda to: archive.tree(packages, to),
+        f"unpacking {name} from Debian's packages",
+    )
 
 
 def _make_stock_xen(archive, folder):
@@ -78,7 +112,10 @@ def _make_stock_xen(archive, folder):
 def _dom0_root(archive):
     tree = _tree(archive, "dom0", DOM0_PACKAGES)
     inputs = [tree.name, RIG / "dom0", Path(__file__)]
-    return cache.build("dom0", inputs, lambda to: _make_dom0_root(tree, to), "building dom0's root") / "root.ext4"
+    return (
+        cache.build("dom0", inputs, lambda to: _make_dom0_root(tree, to), "building dom0's root")
+        / "root.ext4"
+    )
 
 
 def _make_dom0_root(tree, folder):
@@ -104,7 +141,9 @@ def _make_dom0_root(tree, folder):
 
 
 def _applets(root):
-    listing = subprocess.run([root / "usr/bin/busybox", "--list"], capture_output=True, text=True, check=True)
+    listing = subprocess.run(
+        [root / "usr/bin/busybox", "--list"], capture_output=True, text=True, check=True
+    )
     return listing.stdout.split()
 
 
@@ -112,10 +151,22 @@ def _dom0_ramdisk(archive, kernel):
     if kernel.modules is None:
         return None
     tree = _tree(archive, "dom0", DOM0_PACKAGES)
-    inputs = [kernel.vmlinux.resolve(), *kernels.STOCK_DOM0, RIG / "loader", tree.name, Path(__file__)]
-    return cache.build(
-        "dom0-ramdisk", inputs, lambda to: _make_dom0_ramdisk(tree, kernel, to), "building dom0's ramdisk"
-    ) / "ramdisk"
+    inputs = [
+        kernel.vmlinux.resolve(),
+        *kernels.STOCK_DOM0,
+        RIG / "loader",
+        tree.name,
+        Path(__file__),
+    ]
+    return (
+        cache.build(
+            "dom0-ramdisk",
+            inputs,
+            lambda to: _make_dom0_ramdisk(tree, kernel, to),
+            "building dom0's ramdisk",
+        )
+        / "ramdisk"
+    )
 
 
 def _make_dom0_ramdisk(tree, kernel, folder):
@@ -147,7 +198,14 @@ def _put_modules(modules, root):
 def _stubdom(archive, kernel):
     tree = _tree(archive, "dom0", DOM0_PACKAGES)
     modules = kernels.STOCK_STUBDOM if kernel.modules else []
-    inputs = [tree.name, kernel.vmlinux.resolve(), *modules, RIG / "stubdom", RIG / "loader", Path(__file__)]
+    inputs = [
+        tree.name,
+        kernel.vmlinux.resolve(),
+        *modules,
+        RIG / "stubdom",
+        RIG / "loader",
+        Path(__file__),
+    ]
     return cache.build(
         "stubdom", inputs, lambda to: _make_stubdom(tree, kernel, to), "building the stub domain"
     )
@@ -180,13 +238,21 @@ def _put_init(tree, kernel, root):
 
 
 def _linux(archive, stubdom):
-    """A stub domain's ramdisk with Debian's kernel and the Linux guest's own ramdisk in it, for QEMU to start."""
+    """A stub domain's ramdisk with Debian's kernel and the Linux guest's own ramdisk in it, for
+    QEMU to start.
+    """
     kernel = kernels.stock(archive)
     tree = _tree(archive, "dom0", DOM0_PACKAGES)
     inputs = [stubdom.name, kernel.bzimage, *kernels.STOCK_GUEST, RIG / "linux", Path(__file__)]
-    return cache.build(
-        "linux", inputs, lambda to: _make_linux(tree, kernel, stubdom, to), "building the Linux guest"
-    ) / "linux.ext4"
+    return (
+        cache.build(
+            "linux",
+            inputs,
+            lambda to: _make_linux(tree, kernel, stubdom, to),
+            "building the Linux guest",
+        )
+        / "linux.ext4"
+    )
 
 
 def _make_linux(tree, kernel, stubdom, folder):
@@ -201,7 +267,9 @@ def _make_linux(tree, kernel, stubdom, folder):
     _cpio(guest, inside / "ramdisk")
     _cpio(inside.parent, folder / "more")
     # A kernel takes one archive after another.
-    (files / "stubdom-ramdisk").write_bytes((stubdom / "ramdisk").read_bytes() + (folder / "more").read_bytes())
+    (files / "stubdom-ramdisk").write_bytes(
+        (stubdom / "ramdisk").read_bytes() + (folder / "more").read_bytes()
+    )
     # libxl wants to see in dom0 what QEMU opens in the stub domain.
     for name in ("bzImage", "ramdisk"):
         (files / name).touch()
@@ -214,8 +282,19 @@ def _make_linux(tree, kernel, stubdom, folder):
 def _compile(source, target):
     """A program of ours for a ramdisk, one static file."""
     console.run(
-        ["rustc", "--edition=2021", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols", "-Ctarget-feature=+crt-static",
-         "-Dwarnings", "-o", target, source], "images",
+        [
+            "rustc",
+            "--edition=2021",
+            "-Copt-level=s",
+            "-Cpanic=abort",
+            "-Cstrip=symbols",
+            "-Ctarget-feature=+crt-static",
+            "-Dwarnings",
+            "-o",
+            target,
+            source,
+        ],
+        "images",
     )
 
 
@@ -236,7 +315,9 @@ def _copy_programs(tree, programs, root):
 
 
 def _needed(program):
-    text = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        ["readelf", "-d", program], capture_output=True, text=True, check=True
+    ).stdout
     return re.findall(r"\(NEEDED\).*\[(.+)\]", text)
 
 
@@ -250,11 +331,16 @@ def _library(tree, name):
 
 
 def _cpio(root, target):
-    """Packs a folder as a ramdisk; unpacked bytes start faster under emulation than compressed ones."""
+    """Packs a folder as a ramdisk; unpacked bytes start faster under emulation than compressed
+    ones.
+    """
     names = sorted(str(file.relative_to(root)) for file in root.rglob("*"))
     with open(target, "wb") as sink:
         subprocess.run(
-            ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=root, stdout=sink, check=True,
+            ["cpio", "--quiet", "-o", "-H", "newc", "-R", "0:0"],
+            cwd=root,
+            stdout=sink,
+            check=True,
             input="\n".join(names).encode(),
         )
 
@@ -263,6 +349,20 @@ def _ext4(root, target):
     size = sum(file.lstat().st_size + 4096 for file in root.rglob("*")) // (1 << 20) + ROOM
     env = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/sbin:/usr/sbin"}
     console.run(
-        ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-d", root, target, f"{size}M"],
-        "ext4", env=env,
+        [
+            "mke2fs",
+            "-q",
+            "-t",
+            "ext4",
+            "-O",
+            "^has_journal",
+            "-E",
+            "root_owner=0:0",
+            "-d",
+            root,
+            target,
+            f"{size}M",
+        ],
+        "ext4",
+        env=env,
     )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The Linux kernel of dom0, the stub domain and Linux guests: a small one of our own, or Debian's stock one."""
+"""The Linux kernel of dom0, the stub domain and Linux guests: a small one of our own, or Debian's
+stock one.
+"""
 
 import os
 import re
@@ -12,15 +14,24 @@ from .. import cache, console, paths
 
 FRAGMENT = paths.TOP / "rig" / "kernel.config"
 SOURCE = "linux-source-6.12"
-# Part of the key of a build: counts up when the way these functions build changes. Keyed by the whole file,
-# minutes of building would go for changes that touch no kernel.
+# Part of the key of a build: counts up when the way these functions build changes. Keyed by the
+# whole file, minutes of building would go for changes that touch no kernel.
 RECIPE = 1
 # What the kernel would otherwise take from this machine and this moment.
-BUILDER = {"KBUILD_BUILD_TIMESTAMP": "@0", "KBUILD_BUILD_USER": "msitrap", "KBUILD_BUILD_HOST": "msitrap"}
+BUILDER = {
+    "KBUILD_BUILD_TIMESTAMP": "@0",
+    "KBUILD_BUILD_USER": "msitrap",
+    "KBUILD_BUILD_HOST": "msitrap",
+}
 # Large parts of the source that no x86 build without graphics reads.
-LEFT_OUT = ("*/drivers/gpu/drm/amd/include", "*/arch/*/boot/dts", "*/Documentation/*/*", "*/tools/testing")
-# What the stock kernel must load, in this order, before it can serve; igb makes virtual functions, and leaves to
-# xen-pciback what is to be passed through.
+LEFT_OUT = (
+    "*/drivers/gpu/drm/amd/include",
+    "*/arch/*/boot/dts",
+    "*/Documentation/*/*",
+    "*/tools/testing",
+)
+# What the stock kernel must load, in this order, before it can serve; igb makes virtual functions,
+# and leaves to xen-pciback what is to be passed through.
 STOCK_DOM0 = (
     "virtio_pci virtio_blk virtio_console crc32c_generic ext4"
     " xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-pciback igb"
@@ -47,7 +58,9 @@ class Kernel:
 def small(archive):
     """The monolithic kernel of rig/kernel.config, built once from Debian's kernel source."""
     inputs = [FRAGMENT, archive.candidate(SOURCE), RECIPE, *BUILDER.items()]
-    folder = cache.build("kernel-small", inputs, lambda to: _make_small(archive, to), "building the small kernel")
+    folder = cache.build(
+        "kernel-small", inputs, lambda to: _make_small(archive, to), "building the small kernel"
+    )
     return Kernel(folder / "vmlinux", folder / "bzImage", None)
 
 
@@ -55,8 +68,15 @@ def stock(archive):
     """Debian's own kernel image with all its modules."""
     package = archive.depends("linux-image-amd64", r"linux-image-\d\S*-amd64")
     inputs = [package, archive.candidate(package), RECIPE]
-    folder = cache.build("kernel-stock", inputs, lambda to: _make_stock(archive, package, to), "fetching the stock kernel")
-    return Kernel(folder / "vmlinux", folder / "bzImage", next((folder / "usr/lib/modules").iterdir()))
+    folder = cache.build(
+        "kernel-stock",
+        inputs,
+        lambda to: _make_stock(archive, package, to),
+        "fetching the stock kernel",
+    )
+    return Kernel(
+        folder / "vmlinux", folder / "bzImage", next((folder / "usr/lib/modules").iterdir())
+    )
 
 
 def wanted(fragment):
@@ -84,7 +104,8 @@ def _make_small(archive, folder):
     console.run([*make, f"KCONFIG_ALLCONFIG={FRAGMENT}", "allnoconfig"], "kernel")
     if lost := missing(tree / ".config", wanted(FRAGMENT)):
         raise console.Failure(
-            f"the kernel's configuration lost {', '.join(lost)}", f"Give {FRAGMENT.name} what these depend on."
+            f"the kernel's configuration lost {', '.join(lost)}",
+            f"Give {FRAGMENT.name} what these depend on.",
         )
     console.run([*make, "bzImage"], "kernel", env={**os.environ, **BUILDER})
     console.run(["strip", "-s", "-o", folder / "vmlinux", tree / "vmlinux"], "kernel")
@@ -101,11 +122,15 @@ def _make_stock(archive, package, folder):
     image.rename(folder / "bzImage")
     # Xen and libxl both take a bzImage for a PV domain.
     (folder / "vmlinux").symlink_to("bzImage")
-    console.run(["depmod", "-b", folder / "usr", next((folder / "usr/lib/modules").iterdir()).name], "kernel")
+    console.run(
+        ["depmod", "-b", folder / "usr", next((folder / "usr/lib/modules").iterdir()).name],
+        "kernel",
+    )
 
 
 def _closure(modules, names):
-    """Module files, each after those it depends on, from modules.dep; built-in ones are left out."""
+    """Module files, each after those it depends on, from modules.dep; built-in ones are left out.
+    """
     needs = {}
     for line in (modules / "modules.dep").read_text().splitlines():
         file, _, rest = line.partition(":")
@@ -115,7 +140,9 @@ def _closure(modules, names):
     order = []
     for name in map(_plain, names):
         if name not in by_name and name not in built_in:
-            raise console.Failure(f"the stock kernel has no module {name}", "Take the small kernel.")
+            raise console.Failure(
+                f"the stock kernel has no module {name}", "Take the small kernel."
+            )
         file = by_name.get(name)
         # modules.dep lists the nearest dependency first, so the last one is loaded first.
         for each in [*reversed(needs[file]), file] if file else []:

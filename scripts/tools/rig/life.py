@@ -6,12 +6,16 @@ import time
 from pathlib import Path
 
 from .. import console
-from . import channel, guest as guests, trace
+from . import channel, guest as guests, patience, trace
 
 # A stub domain and its device, with the rest of the host busy.
 CREATE_SECONDS = 150
 DESTROY_SECONDS = 60
 HOOK_SECONDS = 60
+# A guest's image goes to dom0 a page at a time.
+PUT_SECONDS = 60
+# What runs beside a guest ends by itself.
+COMMAND_SECONDS = 60
 PCIBACK = "/sys/bus/pci/drivers/pciback"
 
 
@@ -46,20 +50,36 @@ class Life:
         return outcome
 
     def _died(self, down):
-        """The whole machine is gone, or does not answer: it is ended, so that the next guest gets a new one."""
+        """The whole machine is gone, or does not answer: it is ended, so that the next guest gets a
+        new one.
+        """
         self.machine.settled(self.console_mark)
         lines = self.machine.lines_after(self.console_mark)
-        panic = [line for line in lines if "Panic on CPU" in line or "BUG at" in line or "Assertion" in line]
+        panic = [
+            line
+            for line in lines
+            if "Panic on CPU" in line or "BUG at" in line or "Assertion" in line
+        ]
         # A guest within this one's life may have found out first, and ended what there was left.
-        status = "still running" if self.machine.running() else f"status {getattr(self.machine.process, 'returncode', None)}"
-        self._failed(f"the machine went down ({down}; QEMU: {status})" + (f": {panic[-1]}" if panic else ""))
+        status = (
+            "still running"
+            if self.machine.running()
+            else f"status {getattr(self.machine.process, 'returncode', None)}"
+        )
+        if self.machine.running():
+            self.outcome.stacks = self.machine.stacks()
+        self._failed(
+            f"the machine went down ({down}; QEMU: {status})" + (f": {panic[-1]}" if panic else "")
+        )
         self.machine.stop()
 
     def _live(self):
         agent, guest = self.machine.agent, self.guest
         if guest.image:
-            agent.ask("put", path=f"/tmp/{guest.name}.elf", data=_base64(guest.image))
-        settings = guests.config(guest, f"/tmp/{guest.name}.elf", 'cpus="1"')
+            agent.ask(
+                "put", wait=PUT_SECONDS, path=f"/tmp/{guest.name}.elf", data=_base64(guest.image)
+            )
+        settings = guests.config(guest, f"/tmp/{guest.name}.elf", self.machine.processors.xl_option)
         agent.ask("put", path=f"/tmp/{guest.name}.cfg", data=_base64(settings))
         for device in guest.devices:
             self.machine.make_present(device)
@@ -77,19 +97,24 @@ class Life:
             self._let_run()
         finally:
             self.end = time.time()
-            self.outcome.device_model_log = agent.ask("get", path=f"/var/log/xen/qemu-dm-{guest.name}.log")
+            self.outcome.device_model_log = agent.ask(
+                "get", path=f"/var/log/xen/qemu-dm-{guest.name}.log"
+            )
             if self.domain is not None:
                 agent.run(f"xl destroy {guest.name}", DESTROY_SECONDS)
             for device in guest.devices:
                 agent.ask("quiet", device=device)
 
     def _set_pciback(self, device):
-        """Sets pciback's mode for a device; `permissive` is libxl's to set, from the configuration."""
+        """Sets pciback's mode for a device; `permissive` is libxl's to set, from the configuration.
+        """
         if self.guest.pciback == "interrupt-control":
             command = f"echo 0000:{device} > {PCIBACK}/allow_interrupt_control"
             status, output = self.machine.agent.run(command)
             if status != 0:
-                raise console.Failure(f"pciback does not take allow_interrupt_control: {output.strip()}")
+                raise console.Failure(
+                    f"pciback does not take allow_interrupt_control: {output.strip()}"
+                )
 
     def _failed(self, reason):
         self.outcome.status, self.outcome.reason = "CRASH", reason
@@ -104,24 +129,59 @@ class Life:
             self._failed(str(unexpected))
             return False
         self.outcome.dom0_log = agent.run("dmesg -c")[1].splitlines()
-        self.outcome.interrupts = self.machine.monitor("debug-keys i") + self.machine.monitor("debug-keys M")
+        self.outcome.interrupts = self.machine.monitor("debug-keys i") + self.machine.monitor(
+            "debug-keys M"
+        )
         return True
 
     def take_over(self, words):
-        """Has the stub domain do what these words for rig/stubdom/hook.rs say; returns the lines it says."""
-        agent = self.machine.agent
-        data = f"/local/domain/{self.stub_domain()}/data"
+        """Has the stub domain do what these words for rig/stubdom/hook.rs say; returns the lines it
+        says.
+        """
+        self.begin_take_over(words)
+        return self.end_take_over(words)
+
+    def begin_take_over(self, words):
+        """Lets the stub domain begin what these words say."""
         self.asked += 1
-        agent.ask("write", path=f"{data}/hook-go", text=f"{self.asked} {words}")
-        limit = time.monotonic() + HOOK_SECONDS
-        while (done := (agent.ask("read", path=f"{data}/hook-done") or "0 0").split())[0] != str(self.asked):
-            if time.monotonic() > limit:
+        self.machine.agent.ask(
+            "write", path=f"{self._data()}/hook-go", text=f"{self.asked} {words}"
+        )
+
+    def end_take_over(self, words):
+        """The lines that the stub domain says of what it was last asked, when it is done."""
+        agent, data = self.machine.agent, self._data()
+        limit = self._limit(HOOK_SECONDS)
+        while (done := (agent.ask("read", path=f"{data}/hook-done") or "0 0").split())[0] != str(
+            self.asked
+        ):
+            if limit.over():
                 raise Unexpected(f"the stub domain's '{words}' said nothing in {HOOK_SECONDS}s")
             time.sleep(0.2)
-        parts = [agent.ask("read", path=f"{data}/hook-said/{number}") for number in range(int(done[1]))]
+        parts = [
+            agent.ask("read", path=f"{data}/hook-said/{number}") for number in range(int(done[1]))
+        ]
         if not parts:
             raise Unexpected(f"the stub domain did '{words}' and said nothing")
         return [line for line in "".join(parts).split(";") if line]
+
+    def _data(self):
+        return f"/local/domain/{self.stub_domain()}/data"
+
+    def begin_command(self, command):
+        """Starts a shell command in dom0 that runs beside; returns its number, for `end_command`.
+        """
+        return self.machine.agent.ask("begin", command=command)
+
+    def end_command(self, number, seconds=COMMAND_SECONDS):
+        """Waits for the end of what `begin_command` started; its status and output."""
+        limit = self._limit(seconds)
+        while (done := self.machine.agent.ask("end", number=number)) is None:
+            if limit.over():
+                self.outcome.stacks = self.machine.stacks()
+                raise Unexpected(f"a program in dom0 did not end in {seconds}s")
+            time.sleep(0.2)
+        return done
 
     def stub_domain(self):
         """The number of the guest's stub domain."""
@@ -149,29 +209,53 @@ class Life:
             if not self.outcome.reason:
                 self.outcome.status, self.outcome.reason = "FAILURE", str(unexpected)
         else:
-            self.outcome.status = "SUCCESS"
+            self.outcome.status = self.outcome.status if self.outcome.reason else "SUCCESS"
 
-    def await_result(self):
-        """Waits for the guest's last line, which becomes the outcome."""
-        limit = time.monotonic() + self.guest.timeout
-        while time.monotonic() < limit:
+    def await_result(self, meanwhile=lambda: None, quiet=None):
+        """Waits for the guest's last line, which becomes the outcome; does `meanwhile` again and
+        again.
+
+        A guest that prints nothing for `quiet` seconds, if any, has stopped, and the machine is
+        given up with it.
+        """
+        limit, said = self._limit(self.guest.timeout), 0
+        silence = self._limit(quiet or self.guest.timeout)
+        while not limit.over():
             time.sleep(0.1)
+            meanwhile()
             if self._ended():
                 return
-        self.outcome.status, self.outcome.reason = "TIMEOUT", f"no result in {self.guest.timeout:.0f}s"
+            if said != (said := len(self.printed())):
+                silence = self._limit(quiet or self.guest.timeout)
+            if quiet and silence.over():
+                self.machine.agent.give_up(
+                    f"the guest said nothing for {quiet}s after '{self._last()}'"
+                )
+        self.outcome.status, self.outcome.reason = (
+            "TIMEOUT",
+            f"no result in {self.guest.timeout:.0f}s",
+        )
+        self.outcome.stacks = self.machine.stacks()
 
     def await_line(self, beginning):
-        """Waits until the guest has printed a line that begins so, and returns it; a guest that ends never will."""
-        limit = time.monotonic() + self.guest.timeout
-        while time.monotonic() < limit:
+        """Waits until the guest has printed a line that begins so, and returns it; a guest that
+        ends never will.
+        """
+        limit = self._limit(self.guest.timeout)
+        while not limit.over():
             time.sleep(0.2)
             state = self.machine.agent.ask("state", domain=self.domain)
-            if found := next((line.strip() for line in self.printed() if line.startswith(beginning)), None):
+            if found := next(
+                (line.strip() for line in self.printed() if line.startswith(beginning)), None
+            ):
                 return found
             if state != "running":
                 self._failed(f"the guest ended ({state}) before it said '{beginning}'")
                 raise Unexpected(self.outcome.reason)
-        raise Unexpected(f"the guest did not say '{beginning}' in {self.guest.timeout:.0f}s; its last line: {self._last()}")
+        self.outcome.stacks = self.machine.stacks()
+        raise Unexpected(
+            f"the guest did not say '{beginning}' in {self.guest.timeout:.0f}s; its last line: {self._last()}"
+        )
 
     def detach(self, device):
         """Takes a device from the running guest (xl pci-detach)."""
@@ -191,16 +275,16 @@ class Life:
         self.breaks.append(guests.Break(self.guest.devices, time.time()))
         before = self.domain
         self._xl(f"reboot {self.guest.name}")
-        limit = time.monotonic() + CREATE_SECONDS
+        limit = self._limit(CREATE_SECONDS)
         while (found := self.machine.agent.ask("find", name=self.guest.name)) in (None, before):
-            if time.monotonic() > limit:
+            if limit.over():
                 raise Unexpected(f"the guest did not restart in {CREATE_SECONDS}s")
             time.sleep(0.1)
         self.breaks[-1].end = time.time()
         self.earlier += self.printed()
         self.domain = found
         while not self.printed():
-            if time.monotonic() > limit:
+            if limit.over():
                 raise Unexpected(f"the guest said nothing in {CREATE_SECONDS}s after its restart")
             time.sleep(0.1)
         self.breaks[-1].run = time.time()
@@ -240,10 +324,16 @@ class Life:
         text, outcome = self.machine.trace_after(self.trace_mark), self.outcome
         outcome.layouts = {device: self.machine.layouts[device] for device in self.guest.devices}
         outcome.config_writes = self._made(trace.Write, trace.parse(text, self.machine.cpus))
-        outcome.table_writes = self._made(trace.TableWrite, trace.parse_tables(text, outcome.layouts))
+        outcome.table_writes = self._made(
+            trace.TableWrite, trace.parse_tables(text, outcome.layouts)
+        )
 
     def _made(self, kind, found):
-        return [kind(*write, self._phase(write)) for write in found if self._concerns(write)]
+        dom0 = frozenset(self.machine.processors.dom0)
+        return [kind(*write, self._phase(write), dom0) for write in found if self._concerns(write)]
+
+    def _limit(self, seconds):
+        return patience.Limit(self.machine.clock, seconds)
 
     def _concerns(self, write):
         time_of, device = write[:2]
@@ -258,8 +348,14 @@ class Life:
 def _complaint(output):
     """The first error of xl, in one line."""
     # Devices without a reset of their own are no fault.
-    lines = [line.strip() for line in output.splitlines() if line.strip() and "support reset from sysfs" not in line]
-    return next((line for line in lines if "rror" in line), lines[-1] if lines else "it said nothing")
+    lines = [
+        line.strip()
+        for line in output.splitlines()
+        if line.strip() and "support reset from sysfs" not in line
+    ]
+    return next(
+        (line for line in lines if "rror" in line), lines[-1] if lines else "it said nothing"
+    )
 
 
 def _base64(content):

@@ -17,11 +17,14 @@ def check():
     disk = shutil.disk_usage(paths.CACHE).free >> 30
     if disk < DISK_GIB and not any(paths.CACHE.glob("stubdom-*")):
         raise console.Failure(
-            f"only {disk} GiB are free at {paths.CACHE}", f"Free {DISK_GIB} GiB, or set MSITRAP_CACHE to a roomier place."
+            f"only {disk} GiB are free at {paths.CACHE}",
+            f"Free {DISK_GIB} GiB, or set MSITRAP_CACHE to a roomier place.",
         )
     memory = _free_memory() >> 20
     if memory < MEMORY_GIB:
-        raise console.Failure(f"only {memory} GiB of memory are free", f"The machine needs {MEMORY_GIB} GiB.")
+        raise console.Failure(
+            f"only {memory} GiB of memory are free", f"The machine needs {MEMORY_GIB} GiB."
+        )
 
 
 def _free_memory():

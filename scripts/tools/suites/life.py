@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What happens to a device between its assignment and its release: each event as a script for a guest at work.
+"""What happens to a device between its assignment and its release: each event as a script for a
+guest at work.
 
-The guest is one of hvm-tests that has its device raise interrupts and counts them until it is ended. What the device's registers
-got is the view from outside.
+The guest is one of hvm-tests that has its device raise interrupts and counts them until it is
+ended. What the device's registers got is the view from outside.
 """
 
 import re
@@ -16,7 +17,8 @@ from ..rig import DEVICES, Unexpected
 _DEVICES = "/sys/bus/pci/devices"
 _BEATS = 3
 _FREE = re.compile(r"^free_memory\s*:\s*(\d+)", re.MULTILINE)
-# Xen keeps pages of its heap for the next domain; a leak of a page in each life would show beyond that. In MiB.
+# Xen keeps pages of its heap for the next domain; a leak of a page in each life would show beyond
+# that. In MiB.
 _KEPT_MEMORY = 4
 
 
@@ -25,7 +27,9 @@ class Seen:
     """What one event showed, besides the writes to the device."""
 
     wrong: list = field(default_factory=list)
-    by_xen: list = field(default_factory=list)  # times (begin, end) in which Xen acts, called by dom0 and on its processor
+    by_xen: list = field(
+        default_factory=list
+    )  # times (begin, end) in which Xen acts, called by dom0 and on its processor
     told_again: float = 0.0  # when a reset began after which the device must be told again
     until: float = float("inf")  # when the device ceased to be the guest's
 
@@ -63,24 +67,17 @@ class Run:
 
     def _outside(self, boot, result):
         result = before(result, self.seen.until)
-        found = observe.faults(as_xens(result, self.seen.by_xen), boot.form)
+        found = observe.faults(observe.as_xens(result, self.seen.by_xen), boot.form)
         if not observe.enables(result):
             found.append("no message interrupt was switched on, so this shows nothing")
         return [*found, *left_on(result)] if self.event.ends else found
 
 
-def as_xens(result, times):
-    """A result in which what was written at these times is Xen's, on whatever processor."""
-    def made(writes):
-        return [replace(w, cpu=1) if any(begin <= w.time <= end for begin, end in times) else w for w in writes]
-
-    return replace(result, config_writes=made(result.config_writes), table_writes=made(result.table_writes))
-
-
 def before(result, end):
     """The part of a result that was written before a time."""
     return replace(
-        result, config_writes=[w for w in result.config_writes if w.time < end],
+        result,
+        config_writes=[w for w in result.config_writes if w.time < end],
         table_writes=[w for w in result.table_writes if w.time < end],
     )
 
@@ -91,7 +88,9 @@ def left_on(result):
     for write in result.config_writes:
         for kind, enabled, _value in observe.controls(result, write):
             last[write.device, kind] = enabled
-    return [f"{kind} of {device} is still on" for (device, kind), enabled in last.items() if enabled]
+    return [
+        f"{kind} of {device} is still on" for (device, kind), enabled in last.items() if enabled
+    ]
 
 
 def told_again(result, begin):
@@ -116,7 +115,9 @@ def _run(life, command, seconds=60):
 def _must(life, command, seconds=60):
     status, output = _run(life, command, seconds)
     if status != 0:
-        raise Unexpected(f"'{command}' failed: {output.splitlines()[-1] if output else 'it said nothing'}")
+        raise Unexpected(
+            f"'{command}' failed: {output.splitlines()[-1] if output else 'it said nothing'}"
+        )
     return output
 
 
@@ -135,7 +136,8 @@ def _destroyed(life, seen):
 def _stub_domain_dies(life, seen):
     """Its stub domain is destroyed before the guest."""
     _xen_acts(life, seen, f"xl destroy {life.stub_domain()}")
-    # xen-pciback resets a device whose front end is gone: the guest waits for interrupts that do not come.
+    # xen-pciback resets a device whose front end is gone: the guest waits for interrupts that do
+    # not come.
     time.sleep(1)
     _destroyed(life, seen)
 
@@ -164,16 +166,22 @@ def _saved(life, seen):
 
 
 def _enabled_before(life, seen):
-    """Dom0 leaves MSI on in a device, without a message of its own, that another guest gets then."""
+    """Dom0 leaves MSI on in a device, without a message of its own, that another guest gets then.
+    """
     device = DEVICES["edu"].address
     control = life.machine.layouts[device].msi.offset + 2
     file = f"{_DEVICES}/0000:{device}/config"
     _must(life, f"printf '\\001' | dd of={file} bs=1 seek={control} conv=notrunc")
     if not _enabled(life, file, control):
         seen.wrong.append("dom0 could not switch MSI on in a device that nobody has")
-    life.machine.run(_next(life, device), lambda _next: seen.wrong.extend(
-        ["MSI is still on, with another guest about to run"] if _enabled(life, file, control) else []
-    ))
+    life.machine.run(
+        _next(life, device),
+        lambda _next: seen.wrong.extend(
+            ["MSI is still on, with another guest about to run"]
+            if _enabled(life, file, control)
+            else []
+        ),
+    )
 
 
 def _enabled(life, file, control):
@@ -187,6 +195,7 @@ def _next(life, device):
 
 def _lives(count):
     """Guests with a device come and go; Xen's memory is what it was."""
+
     def act(life, seen):
         device = DEVICES["edu"].address
         life.machine.run(_next(life, device))

@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a hostile stub domain and a program in dom0 try (rig/stubdom/hook.rs), and what has to come of it.
+"""What a hostile stub domain and a program in dom0 try (rig/stubdom/hook.rs), and what has to come
+of it.
 
-Every call stands here once, with what must become of it; the attempts and this list have to agree. What a device's
-registers got is the view from outside (observe).
+Every call stands here once, with what must become of it; the attempts and this list have to agree.
+What a device's registers got is the view from outside (observe).
 """
 
 import errno
 import re
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .. import console, observe, paths, report
 from ..rig import Unexpected
 
-# Where libxl puts numbers of message interrupts begins; below are the machine's lines, INTx among them.
+# Where libxl puts numbers of message interrupts begins; below are the machine's lines, INTx among
+# them.
 _LINES = 24
 MODES = ("default", "allow_interrupt_control", "permissive")
 PCIBACK = "/sys/bus/pci/drivers/pciback"
@@ -108,9 +110,12 @@ CALLS = {
 }
 # What dom0 may ask of Xen about a managed device, and Xen's answer.
 DOM0_CALLS = {
-    "prepare_msix": errno.EPERM, "release_msix": errno.EPERM,
+    "prepare_msix": errno.EPERM,
+    "release_msix": errno.EPERM,
     # Xen writes again what it knows: its own message, and enable last.
-    "restore_msi": 0, "restore_msi_ext": 0, "pci_device_reset": 0,
+    "restore_msi": 0,
+    "restore_msi_ext": 0,
+    "pci_device_reset": 0,
 }
 # What has to work on a Xen that does not manage the device, for the attempts to mean something.
 GRANTED = ("map_pirq MSI_SEG", "bind_pt_irq MSI", "unbind_pt_irq MSI", "unmap_pirq")
@@ -129,11 +134,16 @@ class Seen:
 
 def parse(lines):
     """The answers to calls, by (call, target)."""
-    return {(call, target): answer for call, target, answer in (line.split(" | ") for line in lines if line.count(" | ") == 2)}
+    return {
+        (call, target): answer
+        for call, target, answer in (line.split(" | ") for line in lines if line.count(" | ") == 2)
+    }
 
 
 def worked(answer):
-    """The numbers for which a call worked, as a set; {None} for a call without numbers; nothing when it was refused."""
+    """The numbers for which a call worked, as a set; {None} for a call without numbers; nothing
+    when it was refused.
+    """
     if answer == "0":
         return {None}
     found = re.search(r"(?:^| )0:(\S+)", answer)
@@ -148,9 +158,15 @@ def _numbers(run):
 def faults_of_calls(answers):
     """What is wrong with the answers to all calls, as sentences."""
     wanted = {(call, target) for call, (targets, _allowed) in CALLS.items() for target in targets}
-    found = [f"{call} was not tried on {target}" for call, target in sorted(wanted - answers.keys())]
-    found += [f"nothing is said of {call} on {target}" for call, target in sorted(answers.keys() - wanted)]
-    return found + [fault for at in sorted(wanted & answers.keys()) for fault in _fault(*at, answers[at])]
+    found = [
+        f"{call} was not tried on {target}" for call, target in sorted(wanted - answers.keys())
+    ]
+    found += [
+        f"nothing is said of {call} on {target}" for call, target in sorted(answers.keys() - wanted)
+    ]
+    return found + [
+        fault for at in sorted(wanted & answers.keys()) for fault in _fault(*at, answers[at])
+    ]
 
 
 def _fault(call, target, answer):
@@ -166,21 +182,41 @@ def _fault(call, target, answer):
 
 
 def faults_of_grants(answers):
-    """What a Xen that does not manage the device refused of what it grants: then the attempts show nothing."""
-    return [f"{call} on own was refused ({answers.get((call, 'own'))})" for call in GRANTED
-            if not any(number is None or number >= _LINES for number in worked(answers.get((call, "own"), "")))]
+    """What a Xen that does not manage the device refused of what it grants: then the attempts show
+    nothing.
+    """
+    return [
+        f"{call} on own was refused ({answers.get((call, 'own'))})"
+        for call in GRANTED
+        if not any(
+            number is None or number >= _LINES for number in worked(answers.get((call, "own"), ""))
+        )
+    ]
 
 
 def faults_of_config(lines, layout):
-    """What is wrong with writes to configuration space: each register must have been tried, and none changed."""
+    """What is wrong with writes to configuration space: each register must have been tried, and
+    none changed.
+    """
     if errors := [line for line in lines if line.startswith("error=")]:
         return errors
     tried = {(match[1], int(match[2])): match for line in lines if (match := _CONFIG.match(line))}
-    found = [f"{register:#x} was not written" for register in _registers(layout) if (hex(register), 1) not in tried]
-    found += [f"INTx-disable was not written, {width} bytes" for width in _widths(tried) if (_command(width), width) not in tried]
+    found = [
+        f"{register:#x} was not written"
+        for register in _registers(layout)
+        if (hex(register), 1) not in tried
+    ]
+    found += [
+        f"INTx-disable was not written, {width} bytes"
+        for width in _widths(tried)
+        if (_command(width), width) not in tried
+    ]
     # Of Command, pciback answers with what was written; the device's is seen from outside.
-    return found + [f"{at}/{width} changed ({match[0]})" for (at, width), match in tried.items()
-                    if int(match[3], 16) and int(at, 16) not in (*_COMMAND, *_FREE_REGISTERS)]
+    return found + [
+        f"{at}/{width} changed ({match[0]})"
+        for (at, width), match in tried.items()
+        if int(match[3], 16) and int(at, 16) not in (*_COMMAND, *_FREE_REGISTERS)
+    ]
 
 
 _CONFIG = re.compile(r"(0x[0-9a-f]+)/(\d) tried=\d+ failed=\d+ changed=(0x[0-9a-f]+)$")
@@ -198,7 +234,10 @@ def _registers(layout):
     """The bytes of the message capabilities."""
     msi, msix = layout.msi, layout.msix
     length = 10 + 4 * msi.wide + 10 * msi.masks if msi else 0
-    return [*(range(msi.offset, msi.offset + length) if msi else ()), *(range(msix.offset, msix.offset + 12) if msix else ())]
+    return [
+        *(range(msi.offset, msi.offset + length) if msi else ()),
+        *(range(msix.offset, msix.offset + 12) if msix else ()),
+    ]
 
 
 def faults_of_pcifront(lines):
@@ -212,24 +251,39 @@ def faults_of_pcifront(lines):
 
 def faults_of_command(lines):
     """What is wrong with dom0's own writes to Command: INTx-disable must be as it was."""
-    return [f"Command changed ({line})" for line in lines
-            if (match := _CONFIG.match(line)) and int(match[1], 16) in _COMMAND and int(match[3], 16)]
+    return [
+        f"Command changed ({line})"
+        for line in lines
+        if (match := _CONFIG.match(line)) and int(match[1], 16) in _COMMAND and int(match[3], 16)
+    ]
 
 
 def faults_of_table(lines):
-    """What is wrong with stores to the MSI-X table: none may fail, none may do anything, a direct one never ends."""
-    match = re.match(r"table tried=(\d+) failed=0 changed=0 store=never$", lines[0] if lines else "")
-    return [] if match and int(match[1]) else [f"stores to the table: {'; '.join(lines) or 'nothing is said'}"]
+    """What is wrong with stores to the MSI-X table: none may fail, none may do anything, a direct
+    one never ends.
+    """
+    match = re.match(
+        r"table tried=(\d+) failed=0 changed=0 store=never$", lines[0] if lines else ""
+    )
+    return (
+        []
+        if match and int(match[1])
+        else [f"stores to the table: {'; '.join(lines) or 'nothing is said'}"]
+    )
 
 
 def faults_of_dom0_calls(lines):
     """What is wrong with Xen's answers to dom0's calls."""
     said = dict(line.split(" | ") for line in lines if line.count(" | ") == 1)
-    return [f"{call} returned {said.get(call, 'nothing')}, not {wanted}" for call, wanted in DOM0_CALLS.items()
-            if said.get(call) != str(wanted)]
+    return [
+        f"{call} returned {said.get(call, 'nothing')}, not {wanted}"
+        for call, wanted in DOM0_CALLS.items()
+        if said.get(call) != str(wanted)
+    ]
 
 
-# By the kernel: the small one lets no program at ports, Debian's keeps programs off memory that has an owner.
+# By the kernel: the small one lets no program at ports, Debian's keeps programs off memory that has
+# an owner.
 _CONFIG_WAYS = {"small": ("dom0-config", "dom0-ecam"), "stock": ("dom0-config", "dom0-ports")}
 _TABLE_WAYS = {"small": ("dom0-memory", "dom0-table"), "stock": ("dom0-table",)}
 
@@ -237,7 +291,8 @@ _TABLE_WAYS = {"small": ("dom0-memory", "dom0-table"), "stock": ("dom0-table",)}
 class Attack:
     """The attempts on one machine: an attacker's script for Machine.run, and what was seen.
 
-    `victim` makes the other guest's rig.Guest; where Xen does not manage devices, it is paused, and only calls are made.
+    `victim` makes the other guest's rig.Guest; where Xen does not manage devices, it is paused, and
+    only calls are made.
     """
 
     def __init__(self, victim, managed=True, kernel="small"):
@@ -246,7 +301,9 @@ class Attack:
     def script(self, life):
         """The life of the attacker: its guest is set up, and not let run yet."""
         self.seen = Seen()
-        result = self.seen.victim = life.machine.run(self.victim(), lambda victim: self._attack(life, victim))
+        result = self.seen.victim = life.machine.run(
+            self.victim(), lambda victim: self._attack(life, victim)
+        )
         if result.status != "SUCCESS":
             raise Unexpected(f"the other guest: {result.reason}")
 
@@ -275,10 +332,16 @@ class Attack:
         own = life.stub_domain()
         layouts, mine, other = life.machine.layouts, life.guest.devices[0], victim.guest.devices[0]
         owners = {
-            "own": (life.domain, mine), "self": (own, mine), "other": (victim.domain, other), "dom0": (0, DOM0_DEVICE),
-            "own+other": (life.domain, other), "own+dom0": (life.domain, DOM0_DEVICE),
+            "own": (life.domain, mine),
+            "self": (own, mine),
+            "other": (victim.domain, other),
+            "dom0": (0, DOM0_DEVICE),
+            "own+other": (life.domain, other),
+            "own+dom0": (life.domain, DOM0_DEVICE),
         }
-        targets = " ".join(_target(name, domain, device, layouts) for name, (domain, device) in owners.items())
+        targets = " ".join(
+            _target(name, domain, device, layouts) for name, (domain, device) in owners.items()
+        )
         self.seen.calls[phase] = parse(life.take_over(f"calls {own} {targets}"))
 
     def _config(self, phase, life):
@@ -307,7 +370,9 @@ class Attack:
 
     @contextmanager
     def _xen_acts(self):
-        """A time in which Xen itself writes to the device, called by dom0 and so on dom0's processor."""
+        """A time in which Xen itself writes to the device, called by dom0 and so on dom0's
+        processor.
+        """
         begin = time.time()
         yield
         self.seen.by_xen.append((begin, time.time()))
@@ -353,15 +418,25 @@ def judge(attack, result, iommu):
     if not attack.managed:
         return {"/granted": faults_of_grants(seen.calls.get("unprogrammed", {}))}
     found = {
-        "/calls": [f"{phase}: {fault}" for phase in ("unprogrammed", "at work") for fault in faults_of_calls(seen.calls.get(phase, {}))],
+        "/calls": [
+            f"{phase}: {fault}"
+            for phase in ("unprogrammed", "at work")
+            for fault in faults_of_calls(seen.calls.get(phase, {}))
+        ],
         "/log": verbose(result.xen_log) + repeated(result.xen_log),
-        "/never-enabled": [f"the stub domain enabled it: {w}" for w in observe.enables(result) if w.phase == "assign"],
+        "/never-enabled": [
+            f"the stub domain enabled it: {w}"
+            for w in observe.enables(result)
+            if w.phase == "assign"
+        ],
     }
     if attack.kernel == "small":
         found["/pcifront"] = faults_of_pcifront(seen.config.get("pcifront", []))
     layout = next(iter(result.layouts.values()))
     for mode in (*MODES, "at work"):
-        found[f"/config-{mode.replace(' ', '-')}"] = faults_of_config(seen.config.get(mode, []), layout)
+        found[f"/config-{mode.replace(' ', '-')}"] = faults_of_config(
+            seen.config.get(mode, []), layout
+        )
     for who, one in (("own", result), ("other", seen.victim)):
         found |= {f"/{who}{part}": faults for part, faults in _judge_dom0(attack, one).items()}
         found[f"/{who}/outside"] = outside(seen, one, iommu)
@@ -378,37 +453,53 @@ def _judge_dom0(attack, result):
     def lines(what):
         return seen.dom0.get((what, device), [])
 
-    found = {f"/{way}": faults_of_config(lines(way), layout) + faults_of_command(lines(way)) for way in _CONFIG_WAYS[attack.kernel]}
-    found |= {f"/{way}": faults_of_table(lines(way)) for way in _TABLE_WAYS[attack.kernel] if layout.msix}
+    found = {
+        f"/{way}": faults_of_config(lines(way), layout) + faults_of_command(lines(way))
+        for way in _CONFIG_WAYS[attack.kernel]
+    }
+    found |= {
+        f"/{way}": faults_of_table(lines(way)) for way in _TABLE_WAYS[attack.kernel] if layout.msix
+    }
     arrived = {w.register for w in result.config_writes if w.by_dom0}
     found["/dom0-other-registers"] = [
-        f"dom0's writes to register {register:#x} did not arrive" for register in _FREE_REGISTERS if register not in arrived
+        f"dom0's writes to register {register:#x} did not arrive"
+        for register in _FREE_REGISTERS
+        if register not in arrived
     ]
     return {**found, "/dom0-calls": faults_of_dom0_calls(lines("dom0-calls"))}
 
 
 def outside(seen, result, iommu):
-    """The view from outside of a device that was attacked; what Xen wrote when dom0 called it is Xen's."""
+    """The view from outside of a device that was attacked; what Xen wrote when dom0 called it is
+    Xen's.
+    """
     if result is None:
         return ["it did not run"]
-    def made(writes):
-        return [replace(w, cpu=1) if any(begin <= w.time <= end for begin, end in seen.by_xen) else w for w in writes]
-
-    kept = replace(result, config_writes=made(result.config_writes), table_writes=made(result.table_writes))
+    kept = observe.as_xens(result, seen.by_xen)
     faults = observe.faults(kept, iommu)
-    return faults if observe.enables(kept) else [*faults, "no message interrupt was switched on, so this shows nothing"]
+    return (
+        faults
+        if observe.enables(kept)
+        else [*faults, "no message interrupt was switched on, so this shows nothing"]
+    )
 
 
 def repeated(lines):
     """Lines of msitrap's that Xen logged more than once."""
     own = [line for line in lines if _SAID.search(line)]
-    return sorted({f"logged {own.count(line)} times: {line}" for line in own if own.count(line) > 1})
+    return sorted(
+        {f"logged {own.count(line)} times: {line}" for line in own if own.count(line) > 1}
+    )
 
 
 def verbose(lines):
     """Devices of which msitrap said more than there are reasons for, in the life of one guest."""
     said = [match[1] for line in lines if (match := _SAID.search(line))]
-    return [f"{said.count(device)} lines about {device}" for device in sorted(set(said)) if said.count(device) > _MOST_LINES]
+    return [
+        f"{said.count(device)} lines about {device}"
+        for device in sorted(set(said))
+        if said.count(device) > _MOST_LINES
+    ]
 
 
 def write(attacks):
@@ -416,11 +507,25 @@ def write(attacks):
     managed = next((a.seen for a in attacks.values() if a.managed and a.seen.calls), None)
     if not managed:
         return
-    stock = next((a.seen.calls.get("unprogrammed") for a in attacks.values() if not a.managed), None) or {}
-    answers = {phase: {f"{call} | {target}": said for (call, target), said in calls.items()} for phase, calls in managed.calls.items()}
+    stock = (
+        next((a.seen.calls.get("unprogrammed") for a in attacks.values() if not a.managed), None)
+        or {}
+    )
+    answers = {
+        phase: {f"{call} | {target}": said for (call, target), said in calls.items()}
+        for phase, calls in managed.calls.items()
+    }
     dom0 = {f"{what} {device}": lines for (what, device), lines in managed.dom0.items()}
     unmanaged = {f"{call} | {target}": said for (call, target), said in stock.items()}
-    report.write_json("parties", {"calls": answers, "config": managed.config, "dom0": dom0, "calls with msitrap=off": unmanaged})
+    report.write_json(
+        "parties",
+        {
+            "calls": answers,
+            "config": managed.config,
+            "dom0": dom0,
+            "calls with msitrap=off": unmanaged,
+        },
+    )
     (paths.OUT / "parties.md").write_text(table(managed.calls.get("at work", {}), stock))
 
 
@@ -446,4 +551,7 @@ def _cell(answer):
     if answer == "0":
         return "works"
     kinds = [kind.partition(":") for kind in answer.split(" ")]
-    return ", ".join(f"works for {numbers}" if kind == "0" else errno.errorcode.get(int(kind), kind) for kind, _, numbers in kinds)
+    return ", ".join(
+        f"works for {numbers}" if kind == "0" else errno.errorcode.get(int(kind), kind)
+        for kind, _, numbers in kinds
+    )

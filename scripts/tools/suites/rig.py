@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The suite `rig`: the emulated machine with msitrap's Xen, and guests judged from inside and outside."""
+"""The suite `rig`: the emulated machine with msitrap's Xen, and guests judged from inside and
+outside.
+"""
 
 import difflib
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import console, debian, guests, observe, paths, report, table, xen
-from ..rig import DEVICES, Guest, Machine, emulator, prepare
-from . import life, parties
+from ..rig import DEVICES, ONE_EACH, SMP, Guest, Machine, Processors, emulator, prepare
+from . import liar, life, parties, smp
 
 SUITE = "rig"
 # What a hypervisor says when something is wrong with it.
-_ALARM = re.compile(r"\bWARN|\bBUG\b|Assertion|Xen call trace|Xen WARN|Panic on CPU|lock.*(order|recursion)|UBSAN", re.I)
+_ALARM = re.compile(
+    r"\bWARN|\bBUG\b|Assertion|Xen call trace|Xen WARN|Panic on CPU|lock.*(order|recursion)|UBSAN",
+    re.I,
+)
 LEARNED = "learned as the guest's function"
 UNMANAGED = "not managed, and interrupt remapping is off"
 # The guest's own words when an expected interrupt of MSI did not come.
@@ -22,12 +28,30 @@ _WORDS = {"SUCCESS": report.PASS, "SKIP": report.SKIP}
 # What every Xen and IOMMU has to show; each finds Xen on another path.
 _SUBSET = {
     "edu": (
-        "msi-deliver", "msi-rewrite", "msi-widths", "msi-bad-address", "xsa-16-map-pirq", "xsa-356-retarget", "shutdown-in-flight",
+        "msi-deliver",
+        "msi-rewrite",
+        "msi-widths",
+        "msi-bad-address",
+        "xsa-16-map-pirq",
+        "xsa-356-retarget",
+        "shutdown-in-flight",
     ),
     "e1000e": (
-        "msi-deliver", "msix-deliver", "msix-function-mask", "msix-linux-order", "msix-widths", "msix-bad-address",
-        "msix-affinity", "msix-bar-move", "msix-decode-off", "modes-in-turn", "msix-race", "bar-places", "pirq-own",
-        "xsa-43-log-flood", "shutdown-in-flight",
+        "msi-deliver",
+        "msix-deliver",
+        "msix-function-mask",
+        "msix-linux-order",
+        "msix-widths",
+        "msix-bad-address",
+        "msix-affinity",
+        "msix-bar-move",
+        "msix-decode-off",
+        "modes-in-turn",
+        "msix-race",
+        "bar-places",
+        "pirq-own",
+        "xsa-43-log-flood",
+        "shutdown-in-flight",
     ),
     "xhci": ("msi-multi-deliver", "msi-multi-change", "msi-multi-affinity"),
     "igbvf": ("msix-deliver", "msix-mask-loop", "msix-affinity"),
@@ -36,19 +60,30 @@ _SUBSET = {
 
 @dataclass(frozen=True)
 class Probe:
-    """One life of a guest and how it is judged: `judge(boot, result)` gives findings by test name ('' is its own)."""
+    """One life of a guest and how it is judged: `judge(boot, result)` gives findings by test name
+    ('' is its own).
+    """
 
     name: str
     guest: Callable  # images by name -> Guest
     judge: Callable
-    test: guests.Test | None = None  # the image that judges from inside, with those of its tests to run
+    test: guests.Test | None = (
+        None  # the image that judges from inside, with those of its tests to run
+    )
     script: Callable | None = None  # what is done to the guest while it runs: given its life.Life
     attack: parties.Attack | None = None  # its script, when that is one
+    around: Callable = (
+        lambda _machine: nullcontext()
+    )  # what holds from before its life until after, as a context
 
     @property
     def names(self):
-        """What it can be asked for by, machine apart: DEVICES/TEST of each test inside, or its own name."""
-        return [f"{_kind(self.test)}/{name}" for name in self.test.tests] if self.test else [self.name]
+        """What it can be asked for by, machine apart: DEVICES/TEST of each test inside, or its own
+        name.
+        """
+        return (
+            [f"{_kind(self.test)}/{name}" for name in self.test.tests] if self.test else [self.name]
+        )
 
     def only(self, names):
         """The probe with no more tests than `names` names, or None without any."""
@@ -71,6 +106,8 @@ class Boot:
     product: Path | None = None  # a Xen from elsewhere, in place of the variant's
     trapped: bool = True  # msitrap manages devices
     remapped: bool = True  # with interrupt remapping
+    processors: Processors = ONE_EACH
+    forging: bool = False  # devices can be made to lie
 
     @property
     def form(self):
@@ -84,8 +121,12 @@ class Boot:
 
     def only(self, names):
         """The boot with no more tests than `names` names."""
-        mine = {name.removeprefix(f"{self.name}/") for name in names if name.startswith(f"{self.name}/")}
-        return replace(self, probes=tuple(kept for probe in self.probes if (kept := probe.only(mine))))
+        mine = {
+            name.removeprefix(f"{self.name}/") for name in names if name.startswith(f"{self.name}/")
+        }
+        return replace(
+            self, probes=tuple(kept for probe in self.probes if (kept := probe.only(mine)))
+        )
 
 
 def run(into, names=(), everything=False):
@@ -103,7 +144,9 @@ def run(into, names=(), everything=False):
             _run_bare(into, [probe.test for probe in bare], qemu)
     kept = [kept for boot in boots if (kept := boot.only(chosen)).probes]
     run_boots(into, kept, images)
-    parties.write({boot.name: probe.attack for boot in kept for probe in boot.probes if probe.attack})
+    parties.write(
+        {boot.name: probe.attack for boot in kept for probe in boot.probes if probe.attack}
+    )
 
 
 def run_boots(into, boots, images):
@@ -124,7 +167,9 @@ def names_of(boots, images):
 
 
 def select(boots, images, names):
-    """The full names that `names` ask for: all when empty, else by full name, or by machine, device or test in it."""
+    """The full names that `names` ask for: all when empty, else by full name, or by machine, device
+    or test in it.
+    """
     known = names_of(boots, images)
     chosen = set()
     for name in names:
@@ -133,7 +178,8 @@ def select(boots, images, names):
             words = {part for full in known for part in (full, *full.split("/"))}
             near = difflib.get_close_matches(name, sorted(words), 5, 0.4)
             raise console.Failure(
-                f"there is no rig test '{name}'", f"Near it: {', '.join(near) or ', '.join(sorted(words)[:5])}."
+                f"there is no rig test '{name}'",
+                f"Near it: {', '.join(near) or ', '.join(sorted(words)[:5])}.",
             )
         chosen.update(found)
     return chosen if names else set(known)
@@ -144,18 +190,37 @@ def plan(images, everything):
     functional = tuple(map(_functional, images_of_devices(images)))
     subset = {f"{kind}/{test}" for kind, tests in _SUBSET.items() for test in tests}
     few = _chosen(functional, subset)
-    events, long = (tuple(_event(images, event) for event in chosen) for chosen in (life.EVENTS, life.LONG_EVENTS))
+    events, long = (
+        tuple(_event(images, event) for event in chosen)
+        for chosen in (life.EVENTS, life.LONG_EVENTS)
+    )
     boots = [
         # Last, because xen-pciback stays permissive with a device for as long as the machine runs.
         Boot("amd-vi", (*functional, _doorbell(images["msix-doorbell"]), _hostile(images))),
         Boot("debug", (*few, _hostile(images)), variant=xen.DEBUG),
         Boot("vt-d", few, iommu="vt-d"),
         Boot("life", events),
-        Boot("off", (_missing("msi-deliver"), _hostile(images, managed=False)), options="msitrap=off", trapped=False),
-        Boot("no-remapping", (_unmanaged("msi-deliver"),), options="iommu=no-intremap", trapped=False, remapped=False),
+        Boot("smp", _races(images, smp.RACES), processors=SMP),
+        Boot("liar", (*_lies(images, liar.SHOWN), _assignments(images)), forging=True),
+        Boot("smp-ports", _races(images, smp.PORT_RACES), processors=SMP, kernel="stock"),
         Boot(
-            "no-remapping-managed", _chosen(functional, {"e1000e/msi-deliver", "e1000e/msix-deliver"}),
-            options="iommu=no-intremap msitrap=no-require-intremap", remapped=False,
+            "off",
+            (_missing("msi-deliver"), _hostile(images, managed=False)),
+            options="msitrap=off",
+            trapped=False,
+        ),
+        Boot(
+            "no-remapping",
+            (_unmanaged("msi-deliver"),),
+            options="iommu=no-intremap",
+            trapped=False,
+            remapped=False,
+        ),
+        Boot(
+            "no-remapping-managed",
+            _chosen(functional, {"e1000e/msi-deliver", "e1000e/msix-deliver"}),
+            options="iommu=no-intremap msitrap=no-require-intremap",
+            remapped=False,
         ),
     ]
     if everything:
@@ -164,7 +229,12 @@ def plan(images, everything):
             Boot("debug-life", (*events, *long), variant=xen.DEBUG),
             Boot("vt-d-whole", (*functional, _hostile(images)), iommu="vt-d"),
             Boot("stock-kernel", (*functional, _hostile(images, kernel="stock")), kernel="stock"),
-            Boot("phantom", _of_device(functional, "e1000e"), options=f"pci-phantom={DEVICES['e1000e'].address[:5]},1"),
+            Boot(
+                "phantom",
+                _of_device(functional, "e1000e"),
+                options=f"pci-phantom={DEVICES['e1000e'].address[:5]},1",
+            ),
+            Boot("liar-long", _lies(images, liar.SHOWN_LONG), forging=True),
             Boot("flood", (_functional(images["log-flood-million"]),)),
             Boot("alone", tuple(_functional(test) for test in images.values() if test.functional)),
             *(Boot(f"again-{n}", (*functional, _hostile(images))) for n in (1, 2)),
@@ -182,17 +252,25 @@ def _of_device(probes, kind):
 
 
 def images_of_devices(images):
-    """The images that together run each test on each device: the batches, and the tests that are in none."""
+    """The images that together run each test on each device: the batches, and the tests that are in
+    none.
+    """
     batches = [test for test in images.values() if test.batch]
     batched = {name for batch in batches for name in batch.tests}
-    return [*batches, *(test for test in images.values() if test.functional and test.name not in batched)]
+    return [
+        *batches,
+        *(test for test in images.values() if test.functional and test.name not in batched),
+    ]
 
 
 def bare_probes(images):
     """The guests that plain hardware can pass, with the tests that hold there."""
     probes = map(_functional, images_of_devices(images))
     holds = {f"/{name}" for name, test in images.items() if test.bare != "no"}
-    kept = (probe.only([name for name in probe.names if name[name.index("/"):] in holds]) for probe in probes)
+    kept = (
+        probe.only([name for name in probe.names if name[name.index("/") :] in holds])
+        for probe in probes
+    )
     return tuple(filter(None, kept))
 
 
@@ -203,19 +281,29 @@ def _run_bare(into, tests, qemu):
 
 
 def _add_parts(into, place, parts, outcome):
-    """Records each test of an image at `place`, and that the image came to its end when there are several."""
+    """Records each test of an image at `place`, and that the image came to its end when there are
+    several.
+    """
     several = len(parts) > 1
     for part in parts:
         reason = "" if part.status == "SUCCESS" else f"{part.status}: {part.reason}"
         if part.status in ("CRASH", "MISSING"):
             reason += f" ({outcome.status}: {outcome.reason})"
         word, seconds = _WORDS.get(part.status, report.FAIL), 0.0 if several else outcome.seconds
-        into.add(report.Case(SUITE, f"{place}/{part.name}", word, seconds, reason, part.lines), quiet=several)
+        into.add(
+            report.Case(SUITE, f"{place}/{part.name}", word, seconds, reason, part.lines),
+            quiet=several,
+        )
     if several:
         ended = outcome.status in ("SUCCESS", "SKIP", "ERROR", "FAILURE")
         passed = sum(part.status == "SUCCESS" for part in parts)
         console.say(f"{place}: {passed} of {len(parts)} tests passed")
-        record(into, f"{place}/ran", [] if ended else [f"{outcome.status}: {outcome.reason}"], outcome.seconds)
+        record(
+            into,
+            f"{place}/ran",
+            [] if ended else [f"{outcome.status}: {outcome.reason}"],
+            outcome.seconds,
+        )
 
 
 def _kind(test):
@@ -225,8 +313,17 @@ def _kind(test):
 
 def _run_boot(into, boot, images):
     product = boot.product or xen.build(boot.variant)["gz"]
-    with Machine(product, name=boot.name, xen_options=boot.options, iommu=boot.iommu, kernel=boot.kernel) as machine:
-        # dom0's driver of a physical function takes interrupts of its own when it makes virtual ones.
+    with Machine(
+        product,
+        name=boot.name,
+        xen_options=boot.options,
+        iommu=boot.iommu,
+        kernel=boot.kernel,
+        processors=boot.processors,
+        forging=boot.forging,
+    ) as machine:
+        # dom0's driver of a physical function takes interrupts of its own when it makes virtual
+        # ones.
         for device in {device for probe in boot.probes for device in probe.guest(images).devices}:
             machine.make_present(device)
         before = interrupts(machine)
@@ -235,22 +332,36 @@ def _run_boot(into, boot, images):
             _run_probe(into, boot, machine, probe, images)
         if boot.trapped and machine.boots == boots:
             record(into, f"{boot.name}/leaves-no-interrupt", left(before, interrupts(machine)))
-        record(into, f"{boot.name}/no-alarm-of-xen", alarms(machine.lines_after(0), machine.lines_after(mark)))
+        record(
+            into,
+            f"{boot.name}/no-alarm-of-xen",
+            alarms(machine.lines_after(0), machine.lines_after(mark)),
+        )
 
 
 def alarms(everything, later):
-    """The alarms of Xen in the lines `later`, without those it also gave while it started: they are the emulator's."""
-    early = {line for line in everything[:len(everything) - len(later)] if _ALARM.search(line)}
+    """The alarms of Xen in the lines `later`, without those it also gave while it started: they are
+    the emulator's.
+    """
+    early = {line for line in everything[: len(everything) - len(later)] if _ALARM.search(line)}
     return [line for line in later if _ALARM.search(line) and line not in early]
 
 
 def _run_probe(into, boot, machine, probe, images):
-    result = machine.run(probe.guest(images), probe.script)
+    if not machine.running():
+        machine.boot()
+    with probe.around(machine):
+        result = machine.run(probe.guest(images), probe.script)
     name = f"{boot.name}/{probe.name}"
     into.retried(f"{SUITE}/{name}", result.retries)
     if probe.test:
         into.saw(_kind(probe.test), table.interrupts(result.layouts.values()))
-        _add_parts(into, f"{boot.name}/{_kind(probe.test)}", guests.parts(probe.test, result.console), result)
+        _add_parts(
+            into,
+            f"{boot.name}/{_kind(probe.test)}",
+            guests.parts(probe.test, result.console),
+            result,
+        )
     for part, findings in probe.judge(boot, result).items():
         seconds = 0 if part else result.seconds
         record(into, name + part, findings, seconds, tuple(_relevant(result, part)))
@@ -260,20 +371,31 @@ def record(into, name, findings, seconds=0.0, output=(), suite=SUITE):
     """Records a test that has these findings; none is a pass."""
     word = report.FAIL if findings else report.PASS
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    into.add(report.Case(suite, name, word, seconds, f"{findings[0]}{more}" if findings else "", output))
+    into.add(
+        report.Case(suite, name, word, seconds, f"{findings[0]}{more}" if findings else "", output)
+    )
 
 
 def _relevant(result, part):
-    """The lines that tell most of a failure: the device's registers for the view from outside, else the guest's words."""
+    """The lines that tell most of a failure: the device's registers for the view from outside, else
+    the guest's words.
+    """
     if part.endswith("/outside"):
         return observe.order(result)
+    if result.stacks:
+        return [*(result.console or result.xen_log)[-2:], *result.stacks]
     return result.console or result.xen_log[-20:]
 
 
 def _functional(test):
     """An image that judges from inside, alone or a batch, seen from outside as well."""
     name = _kind(test) if test.batch else f"{_kind(test)}/{test.name}"
-    return Probe(name, lambda images: guest_of(_planned(test, images)), lambda boot, result: _judge(boot, test, result), test)
+    return Probe(
+        name,
+        lambda images: guest_of(_planned(test, images)),
+        lambda boot, result: _judge(boot, test, result),
+        test,
+    )
 
 
 def _planned(test, images):
@@ -290,7 +412,12 @@ def _planned(test, images):
 def guest_of(test, **options):
     """The guest that runs an image, with its devices."""
     devices = tuple(address for kind in test.devices for address in DEVICES[kind].addresses)
-    known = {"vcpus": test.vcpus, "devices": devices, "timeout": test.seconds, "config": test.config}
+    known = {
+        "vcpus": test.vcpus,
+        "devices": devices,
+        "timeout": test.seconds,
+        "config": test.config,
+    }
     return Guest(test.name, test.image, **{**known, **options})
 
 
@@ -298,13 +425,22 @@ def _judge(boot, test, result):
     outside = observe.faults(result, boot.form, test.enables != "never")
     if not any(w.phase == "run" for w in result.config_writes):
         outside.append("the trace shows no write of this guest's device at all")
-    if test.batch and any(name.startswith("msix-") for name in test.tests) and not result.table_writes:
+    if (
+        test.batch
+        and any(name.startswith("msix-") for name in test.tests)
+        and not result.table_writes
+    ):
         outside.append("the trace shows no write to an MSI-X table")
     unlearned = [
-        f"Xen did not log '{LEARNED}' of {device}" for device in result.layouts
+        f"Xen did not log '{LEARNED}' of {device}"
+        for device in result.layouts
         if not any(LEARNED in line and device in line for line in result.xen_log)
     ]
-    return {"/outside": outside, "/learned": unlearned, "/log": parties.verbose(result.xen_log) + parties.repeated(result.xen_log)}
+    return {
+        "/outside": outside,
+        "/learned": unlearned,
+        "/log": parties.verbose(result.xen_log) + parties.repeated(result.xen_log),
+    }
 
 
 def _word(result):
@@ -314,8 +450,10 @@ def _word(result):
 def _doorbell(test):
     """The guest whose vectors are fired from outside, when it asks for them."""
     return Probe(
-        f"{_kind(test)}/{test.name}", lambda _images: guest_of(test),
-        lambda boot, result: {"": _word(result), **_judge(boot, test, result)}, script=_fire,
+        f"{_kind(test)}/{test.name}",
+        lambda _images: guest_of(test),
+        lambda boot, result: {"": _word(result), **_judge(boot, test, result)},
+        script=_fire,
     )
 
 
@@ -331,10 +469,22 @@ def _fire(life):
 
 
 def _missing(name):
-    """With msitrap off the 2017 bug must be back: the guest's own words, and no enable seen outside."""
+    """With msitrap off the 2017 bug must be back: the guest's own words, and no enable seen
+    outside.
+    """
+
     def judge(_boot, result):
-        findings = [] if silent(result) else [f"the interrupts came, or the guest failed otherwise ({result.status}: {result.reason})"]
-        return {"": findings, "/outside": [f"MSI was switched on ({w.value:#x})" for w in observe.enables(result)]}
+        findings = (
+            []
+            if silent(result)
+            else [
+                f"the interrupts came, or the guest failed otherwise ({result.status}: {result.reason})"
+            ]
+        )
+        return {
+            "": findings,
+            "/outside": [f"MSI was switched on ({w.value:#x})" for w in observe.enables(result)],
+        }
 
     return Probe(name, lambda images: guest_of(images[name]), judge)
 
@@ -345,25 +495,80 @@ def silent(result):
 
 
 def _unmanaged(name):
-    """Without interrupt remapping a device is left alone: as with msitrap off, and Xen says why, in one line."""
+    """Without interrupt remapping a device is left alone: as with msitrap off, and Xen says why, in
+    one line.
+    """
     missing = _missing(name)
 
     def judge(boot, result):
         said = [line for line in result.xen_log if UNMANAGED in line]
-        return {**missing.judge(boot, result), "/said": [] if len(said) == 1 else [f"Xen said '{UNMANAGED}' {len(said)} times"]}
+        return {
+            **missing.judge(boot, result),
+            "/said": [] if len(said) == 1 else [f"Xen said '{UNMANAGED}' {len(said)} times"],
+        }
 
     return replace(missing, judge=judge)
 
 
 def _hostile(images, **how):
     """All that a stub domain and a program in dom0 try, on two guests at work."""
+
     def victim():
         return guest_of(_on(images["beat-msi"], "igb"), paused=not attack.managed)
 
     attack = parties.Attack(victim, **how)
     return Probe(
-        "hostile", lambda _images: guest_of(_on(images["beat-msix"], "e1000e"), paused=True),
-        lambda boot, result: {"": _word(result), **parties.judge(attack, result, boot.form)}, script=attack.script, attack=attack,
+        "hostile",
+        lambda _images: guest_of(_on(images["beat-msix"], "e1000e"), paused=True),
+        lambda boot, result: {"": _word(result), **parties.judge(attack, result, boot.form)},
+        script=attack.script,
+        attack=attack,
+    )
+
+
+def _races(images, races):
+    return tuple(_race(images, race) for race in races)
+
+
+def _race(images, race):
+    """A guest with two vCPUs, and what others do beside it at the same time."""
+    one = smp.Run(race)
+    return Probe(
+        race.name,
+        lambda _images: guest_of(_on(images[race.test], race.kind)),
+        lambda boot, result: one.judge(boot, result),
+        script=one.script,
+    )
+
+
+def _lies(images, lies):
+    return tuple(_lie(images, lie) for lie in lies)
+
+
+def _lie(images, lie):
+    """A guest whose device lied while it was assigned, and that looks at what is beside its table.
+    """
+    one = liar.Run(lie)
+    return Probe(
+        f"lies/{lie.name}",
+        lambda _images: guest_of(_on(images["smp-beside"], liar.KIND)),
+        one.judge,
+        script=one.script,
+        around=one.around,
+    )
+
+
+def _assignments(images):
+    """A device that lies in each way, given to a guest that is not let run."""
+    one = liar.Assignments()
+    return Probe(
+        "lies/assignments",
+        lambda _images: guest_of(
+            images["idle"], devices=(), paused=True, config=liar.WITHOUT_DEVICE
+        ),
+        one.judge,
+        script=one.script,
+        around=one.around,
     )
 
 
@@ -371,8 +576,10 @@ def _event(images, event):
     """One event in the life of a device that is at work."""
     one = life.Run(event)
     return Probe(
-        f"life/{event.name}", lambda _images: guest_of(_on(images["beat-msix"], event.kind)),
-        lambda boot, result: one.judge(boot, result), script=one.script,
+        f"life/{event.name}",
+        lambda _images: guest_of(_on(images["beat-msix"], event.kind)),
+        lambda boot, result: one.judge(boot, result),
+        script=one.script,
     )
 
 
@@ -390,14 +597,18 @@ def words_of(result):
 
 
 def interrupts(machine):
-    """Xen's own list of message interrupts, and of interrupts and whose they are, without what changes all the time."""
+    """Xen's own list of message interrupts, and of interrupts and whose they are, without what
+    changes all the time.
+    """
     # Twice, because another line of Xen's can stand in the middle of one.
     lines = [line for key in "MiMi" for line in machine.monitor(f"debug-keys {key}").splitlines()]
     return sorted({found for line in lines if (found := interrupt(line))})
 
 
 def interrupt(line):
-    """What a line of Xen's lists names that should last: an interrupt's number, and its domain's; None of other lines."""
+    """What a line of Xen's lists names that should last: an interrupt's number, and its domain's;
+    None of other lines.
+    """
     if found := re.search(r"\b(MSI(?:-X)?)\s+(\d+) vec", line):
         return f"{found[1]} {found[2]}"
     if found := re.search(r"\bIRQ:\s*(\d+).*?\b(d\d+):", line):

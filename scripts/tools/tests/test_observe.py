@@ -13,8 +13,15 @@ WIDE = Layout(Msi(0x50, True, True, 8), None)
 NARROW = Layout(Msi(0x50, False, True, 4), None)
 BOTH = Layout(Msi(0xD0, True, False, 1), Msix(0xA0, 5, 0xFEB00000, 3, 0, 0xFEB02000, 3, 0x2000))
 GOOD = (
-    (0, 0x04, 0x103), (1, 0x42, 0x80), (1, 0x44, 0xFEE00000), (1, 0x48, 0), (1, 0x4C, 0x4000), (1, 0x04, 0x507), (1, 0x42, 0x81),
-    (1, 0x42, 0x80), (1, 0x04, 0x107),
+    (0, 0x04, 0x103),
+    (1, 0x42, 0x80),
+    (1, 0x44, 0xFEE00000),
+    (1, 0x48, 0),
+    (1, 0x4C, 0x4000),
+    (1, 0x04, 0x507),
+    (1, 0x42, 0x81),
+    (1, 0x42, 0x80),
+    (1, 0x04, 0x107),
 )
 ON, MASKED_ON, OFF = (1, 0xA2, 0x8004), (1, 0xA2, 0xC004), (1, 0xA2, 4)
 COMMAND = (1, 0x04, 0x506)
@@ -30,7 +37,9 @@ MSIX = [COMMAND, MASKED_ON, *entry(0, 0x4000), *entry(3, 0x4001), ON, OFF]
 
 
 def result(*steps, layout=EDU, phase="run", device="00:04.0", size=4):
-    """A result with writes from (cpu, register, value), and to a table from (cpu, vector, register, value)."""
+    """A result with writes from (cpu, register, value), and to a table from (cpu, vector, register,
+    value).
+    """
     found = Result("SUCCESS", "", layouts={device: layout})
     for time, step in enumerate(steps):
         if len(step) == 3:
@@ -38,7 +47,9 @@ def result(*steps, layout=EDU, phase="run", device="00:04.0", size=4):
             found.config_writes.append(Write(float(time), device, register, value, cpu, phase))
         else:
             cpu, vector, register, value = step
-            found.table_writes.append(TableWrite(float(time), device, vector, register, value, size, cpu, phase))
+            found.table_writes.append(
+                TableWrite(float(time), device, vector, register, value, size, cpu, phase)
+            )
     return found
 
 
@@ -63,7 +74,10 @@ class MsiTest(Case):
         self.check(((1, 0x04, 0x400), (1, 0x42, 0x81)), "before its message was complete")
 
     def test_half_a_message(self):
-        self.check(((1, 0x04, 0x400), (1, 0x44, 0xFEE00000), (1, 0x48, 0), (1, 0x42, 0x81)), "before its message")
+        self.check(
+            ((1, 0x04, 0x400), (1, 0x44, 0xFEE00000), (1, 0x48, 0), (1, 0x42, 0x81)),
+            "before its message",
+        )
 
     def test_intx_still_on(self):
         self.check([step for step in GOOD if step != (1, 0x04, 0x507)], "while INTx was allowed")
@@ -94,14 +108,23 @@ class MsiTest(Case):
         self.check(((1, 0x44, 0xFEE00000), (1, 0x4C, 0x41)), "address", "data", iommu="vt-d")
 
     def test_dom0_writes_count(self):
-        seen = result((0, 0x42, 0x80), (1, 0x42, 0x80), (0, 0x40, 0x7005), (0, 0x40, 0x817005), (0, 0x0D, 0x40), (0, 0x4E, 1))
+        seen = result(
+            (0, 0x42, 0x80),
+            (1, 0x42, 0x80),
+            (0, 0x40, 0x7005),
+            (0, 0x40, 0x817005),
+            (0, 0x0D, 0x40),
+            (0, 0x4E, 1),
+        )
         self.assertEqual([w.register for w in observe.by_dom0(seen)], [0x42, 0x40])
         self.assertEqual(len(observe.enables(seen)), 1)
         self.check(((0, 0x42, 0x80),), "dom0 wrote 0x42 <- 0x80")
 
     def test_assignment_switches_off(self):
         seen = result((0, 0x42, 0), (0, 0x42, 0x81), (0, 0x44, 0), phase="assign")
-        self.assertEqual([(w.register, w.value) for w in observe.by_dom0(seen)], [(0x42, 0x81), (0x44, 0)])
+        self.assertEqual(
+            [(w.register, w.value) for w in observe.by_dom0(seen)], [(0x42, 0x81), (0x44, 0)]
+        )
 
     def test_order_is_told(self):
         seen = result((1, 0x42, 0x80), (1, 0x42, 0x80), (0, 0x0D, 0x40), (0, 0x04, 0x507))
@@ -113,7 +136,15 @@ class ManyVectorsTest(Case):
     layout = WIDE
 
     def steps(self, control, data=0x4000):
-        return ((1, 0x04, 0x400), (1, 0x54, 0xFEE00000), (1, 0x58, 0), (1, 0x5C, data), (1, 0x60, 0xFF), (1, 0x52, control), (1, 0x60, 0))
+        return (
+            (1, 0x04, 0x400),
+            (1, 0x54, 0xFEE00000),
+            (1, 0x58, 0),
+            (1, 0x5C, data),
+            (1, 0x60, 0xFF),
+            (1, 0x52, control),
+            (1, 0x60, 0),
+        )
 
     def test_a_block_of_vectors_with_mask_bits(self):
         self.check(self.steps(0x1A1 | 2 << 4))
@@ -179,10 +210,16 @@ class MsixTest(Case):
         self.check([*MSIX[:-1], MASKED_ON, (1, 0, 8, 0x4002), ON])
 
     def test_two_entries_do_not_share_a_message(self):
-        self.check([COMMAND, ON, *entry(0, 0x4000), *entry(3, 0x4000)], "entries 0 and 3 have the same message")
+        self.check(
+            [COMMAND, ON, *entry(0, 0x4000), *entry(3, 0x4000)],
+            "entries 0 and 3 have the same message",
+        )
 
     def test_memory_decoding_off(self):
-        self.check([(1, 0x04, 0x504), *entry(0, 0x4000)[:1]], "entry 0 0x0 was written while memory decoding was off")
+        self.check(
+            [(1, 0x04, 0x504), *entry(0, 0x4000)[:1]],
+            "entry 0 0x0 was written while memory decoding was off",
+        )
 
     def test_a_virtual_function_has_no_memory_decoding(self):
         self.check([(1, 0x04, 0x504), *entry(0, 0x4000)[:1]], device="00:17.0")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The emulated machine: what is read from its trace and console, and what counts as the emulator's own fault."""
+"""The emulated machine: what is read from its trace and console, and what counts as the emulator's
+own fault.
+"""
 
 import gzip
 import os
@@ -10,9 +12,10 @@ import unittest
 from pathlib import Path
 
 from tools import console
-from tools.rig import devices, doorbell, emulator, guest, kernel, trace
+from tools.rig import channel, devices, doorbell, emulator, guest, kernel, machine, trace
 
-# A guest's state as Xen prints it before a triple fault, with the code segment and address of RIP to fill in.
+# A guest's state as Xen prints it before a triple fault, with the code segment and address of RIP
+# to fill in.
 FAULT = """\
 (XEN) *** Dumping Dom3 vcpu#0 state: ***
 (XEN) ----[ Xen-4.20.4  x86_64  debug=n  Not tainted ]----
@@ -32,7 +35,9 @@ class Trace(unittest.TestCase):
         )
 
     def test_other_lines_are_no_writes(self):
-        self.assertEqual(trace.parse("CPU Reset (CPU 0)\n71@1.0:pci_cfg_write edu 00:04.0 @0x4", {}), [])
+        self.assertEqual(
+            trace.parse("CPU Reset (CPU 0)\n71@1.0:pci_cfg_write edu 00:04.0 @0x4", {}), []
+        )
 
 
 class Tables(unittest.TestCase):
@@ -50,7 +55,9 @@ class Tables(unittest.TestCase):
         self.assertIsNone(self._found(-1, 0xFEBF2000)[0][-1])
 
     def test_pending_bits_are_no_entry(self):
-        self.assertEqual(self._found(0, 0xFEBF3008, "msix-pba"), [(5.25, "00:0b.0", None, 8, 0x4000, 4, 0)])
+        self.assertEqual(
+            self._found(0, 0xFEBF3008, "msix-pba"), [(5.25, "00:0b.0", None, 8, 0x4000, 4, 0)]
+        )
 
     def test_what_is_beyond_the_table_is_left_out(self):
         self.assertEqual(self._found(1, 0xFEBF2410), [])
@@ -64,8 +71,8 @@ class Layouts(unittest.TestCase):
         place = 0x34
         for offset, content in capabilities:
             config[place], place = offset, offset + 1
-            config[offset:offset + 1] = content[:1]
-            config[offset + 2:offset + 1 + len(content)] = content[1:]
+            config[offset : offset + 1] = content[:1]
+            config[offset + 2 : offset + 1 + len(content)] = content[1:]
         return bytes(config)
 
     def test_message_control_tells_what_a_device_has(self):
@@ -86,10 +93,16 @@ class Layouts(unittest.TestCase):
 
 class EmulatorFault(unittest.TestCase):
     def test_a_guest_with_the_hypervisors_state_is_the_emulators_fault(self):
-        self.assertTrue(guest.emulator_fault(FAULT.format("e008:[<ffff82d0402a1b2c>]").splitlines()))
+        self.assertTrue(
+            guest.emulator_fault(FAULT.format("e008:[<ffff82d0402a1b2c>]").splitlines())
+        )
 
     def test_any_other_triple_fault_is_the_guests(self):
-        for place in ("0010:[<0000000000101234>]", "e008:[<ffffffff8100abcd>]", "0008:[<ffff82d0402a1b2c>]"):
+        for place in (
+            "0010:[<0000000000101234>]",
+            "e008:[<ffffffff8100abcd>]",
+            "0008:[<ffff82d0402a1b2c>]",
+        ):
             self.assertFalse(guest.emulator_fault(FAULT.format(place).splitlines()), place)
 
     def test_the_state_alone_is_no_fault(self):
@@ -97,9 +110,65 @@ class EmulatorFault(unittest.TestCase):
         self.assertFalse(guest.emulator_fault(lines))
 
 
+class End(unittest.TestCase):
+    SAID = (
+        "2026-11-24T22:05:13.0Z qemu-system-x86_64: warning: TCG doesn't support requested feature: CPUID\n"
+        "2026-11-24T22:05:13.1Z qemu-system-x86_64: -device e1000e,addr=04.0: PCI: slot 4 function 0 not available\n"
+    )
+
+    def test_what_qemu_complained_of_is_told(self):
+        self.assertEqual(
+            machine.complaint(self.SAID),
+            "-device e1000e,addr=04.0: PCI: slot 4 function 0 not available",
+        )
+
+    def test_a_warning_is_no_complaint(self):
+        self.assertEqual(machine.complaint(self.SAID.splitlines()[0]), "")
+        with tempfile.TemporaryDirectory() as folder:
+            console_log, qemu_log = Path(folder) / "console", Path(folder) / "qemu"
+            console_log.write_text("Panic on CPU 0\n")
+            qemu_log.write_text(self.SAID.splitlines()[0])
+            self.assertIn(console_log, machine.ended(0, console_log, qemu_log))
+            qemu_log.write_text(self.SAID)
+            self.assertIn("slot 4", machine.ended(1, console_log, qemu_log)[0])
+
+
+class Agent(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.addCleanup(listener.close)
+        listener.bind(f"{folder.name}/agent")
+        listener.listen(1)
+        times = iter(range(0, 1000, 50))
+        self.agent = channel.Agent(f"{folder.name}/agent", lambda: next(times))
+        self.addCleanup(self.agent.close)
+        self.other, _address = listener.accept()
+        self.addCleanup(self.other.close)
+
+    def test_an_answer_that_did_not_come_is_not_waited_for_again(self):
+        with self.assertRaises(channel.Down):
+            self.agent.ask("version", wait=0.01)
+        self.other.sendall(b'{"ok": 1}\n')
+        with self.assertRaises(channel.Down):
+            self.agent.ask("version")
+
+    def test_a_machine_that_is_given_up_is_asked_nothing(self):
+        with self.assertRaises(channel.Down):
+            self.agent.give_up("it stopped")
+        with self.assertRaisesRegex(channel.Down, "it stopped"):
+            self.agent.ask("version")
+
+
 class Guest(unittest.TestCase):
     def test_only_its_own_lines_are_the_guests(self):
-        lines = ["(XEN) (d1) a", "(d1) Test result: SUCCESS", "(d11) Test result: FAILURE", "(XEN) other"]
+        lines = [
+            "(XEN) (d1) a",
+            "(d1) Test result: SUCCESS",
+            "(d11) Test result: FAILURE",
+            "(XEN) other",
+        ]
         self.assertEqual(guest.result_word(guest.printed_by(lines, 1)), "SUCCESS")
 
     def test_no_word_is_no_result(self):
@@ -118,7 +187,6 @@ class Guest(unittest.TestCase):
         opened = guest.Guest("g", image, devices=("00:04.0",), pciback="permissive")
         self.assertIn("permissive=1", guest.config(opened, image, ""))
 
-
     def test_linux_is_started_from_the_stub_domains_ramdisk(self):
         words = guest.config(guest.Guest("g", linux="rig.steps=a"), None, "")
         self.assertIn('stubdomain_ramdisk="/linux/stubdom-ramdisk"', words)
@@ -127,7 +195,10 @@ class Guest(unittest.TestCase):
 
     def test_only_a_guest_that_restarts_is_restarted(self):
         self.assertIn('on_reboot="preserve"', guest.config(guest.Guest("g", linux="a"), None, ""))
-        self.assertIn('on_reboot="restart"', guest.config(guest.Guest("g", linux="a", restarts=True), None, ""))
+        self.assertIn(
+            'on_reboot="restart"',
+            guest.config(guest.Guest("g", linux="a", restarts=True), None, ""),
+        )
 
 
 class Devices(unittest.TestCase):
@@ -136,14 +207,19 @@ class Devices(unittest.TestCase):
         self.assertEqual(len(known), len(set(known)))
 
     def test_files_are_in_the_machines_own_folder(self):
-        words = " ".join(word for device in devices.DEVICES.values() for word in device.words("/own"))
+        words = " ".join(
+            word for device in devices.DEVICES.values() for word in device.words("/own")
+        )
         self.assertNotIn("{folder}", words)
         self.assertIn("/own/doorbell", words)
 
     def test_a_virtual_function_has_no_words_and_a_physical_one(self):
         virtual = devices.DEVICES["igbvf"]
         self.assertEqual(virtual.words("/own"), [])
-        self.assertIn(virtual.physical, [device.address for device in devices.DEVICES.values() if not device.hidden])
+        self.assertIn(
+            virtual.physical,
+            [device.address for device in devices.DEVICES.values() if not device.hidden],
+        )
 
     def test_the_pattern_is_that_of_the_linux_guest(self):
         source = (kernel.paths.TOP / "rig/linux/disk.rs").read_text()
@@ -183,7 +259,9 @@ class Doorbell(unittest.TestCase):
 class Hypervisor(unittest.TestCase):
     def setUp(self):
         self.folder = Path(tempfile.mkdtemp())
-        self.addCleanup(lambda: [file.unlink() for file in self.folder.iterdir()] and self.folder.rmdir())
+        self.addCleanup(
+            lambda: [file.unlink() for file in self.folder.iterdir()] and self.folder.rmdir()
+        )
 
     def _unpack(self, data):
         (self.folder / "given").write_bytes(data)

@@ -17,29 +17,45 @@ PLAN = guests._PLAN_MARK + bytes(guests._PLAN_ROOM)
 LEARNED = ["(XEN) msitrap: d1 0000:00:04.0: learned as the guest's function: 0x18"]
 GOOD = ((0x04, 0x503), (0x44, 0xFEE00000), (0x48, 0), (0x4C, 0x4000), (0x42, 1), (0x42, 0))
 BOOT = rig.Boot("amd-vi", ())
-SAID = ["Test: msi-deliver", "Result of msi-deliver: SUCCESS", "Test: msi-widths", "Result of msi-widths: SUCCESS", "Test result: SUCCESS"]
+SAID = [
+    "Test: msi-deliver",
+    "Result of msi-deliver: SUCCESS",
+    "Test: msi-widths",
+    "Result of msi-widths: SUCCESS",
+    "Test result: SUCCESS",
+]
 
 
 def image(name, category="functional", enables="sometimes", bare="yes", **more):
     """An image as guests.build describes it."""
-    return guests.Test(name, Path(name), "", category, 1, bare, enables, 60, **{"tests": (name,), **more})
+    return guests.Test(
+        name, Path(name), "", category, 1, bare, enables, 60, **{"tests": (name,), **more}
+    )
 
 
 BATCH = image("batch-edu", "batch", tests=("msi-deliver", "msi-widths", "msi-bad-address"))
 NEVER = image("msi-enable-unprogrammed", enables="never")
 TESTS = (
-    BATCH, NEVER, *map(image, ("msi-deliver", "msi-widths")), image("msi-bad-address", bare="no"),
-    image("batch-e1000e", "batch", on=(("e1000e",),), tests=("msi-deliver",)), image("idle", "utility", enables="never"),
+    BATCH,
+    NEVER,
+    *map(image, ("msi-deliver", "msi-widths")),
+    image("msi-bad-address", bare="no"),
+    image("batch-e1000e", "batch", on=(("e1000e",),), tests=("msi-deliver",)),
+    image("idle", "utility", enables="never"),
     image("msix-doorbell", "utility", on=(("ivshmem",),)),
     image("log-flood-million", "utility", on=(("e1000e",),)),
-    image("beat-msi", "utility", on=(("igb",),)), image("beat-msix", "utility", on=(("e1000e",),)),
+    image("beat-msi", "utility", on=(("igb",),)),
+    image("beat-msix", "utility", on=(("e1000e",),)),
 )
 IMAGES = {test.name: test for test in TESTS}
 
 
 def result(status="SUCCESS", writes=GOOD, **more):
     """A guest's result with writes of a running guest's CPU."""
-    seen = [Write(float(n), "00:04.0", register, value, 1, "run") for n, (register, value) in enumerate(writes)]
+    seen = [
+        Write(float(n), "00:04.0", register, value, 1, "run")
+        for n, (register, value) in enumerate(writes)
+    ]
     layouts = {"00:04.0": Layout(Msi(0x40, True, False, 1), None)}
     more = {"xen_log": LEARNED, "layouts": layouts, "console": SAID, **more}
     return Result(status, "" if status == "SUCCESS" else "why", config_writes=seen, **more)
@@ -74,17 +90,29 @@ class SelectTest(unittest.TestCase):
         self.assertEqual(chosen("vt-d/edu/msi-deliver"), {"vt-d/edu/msi-deliver"})
         self.assertIn("debug/hostile", chosen("debug"))
         by_test = chosen("msi-deliver")
-        self.assertLessEqual({"bare/edu/msi-deliver", "amd-vi/edu/msi-deliver", "amd-vi/e1000e/msi-deliver", "off/msi-deliver"}, by_test)
+        self.assertLessEqual(
+            {
+                "bare/edu/msi-deliver",
+                "amd-vi/edu/msi-deliver",
+                "amd-vi/e1000e/msi-deliver",
+                "off/msi-deliver",
+            },
+            by_test,
+        )
         self.assertEqual(chosen("amd-vi/e1000e"), {"amd-vi/e1000e/msi-deliver"})
         self.assertEqual({name.split("/")[1] for name in chosen("e1000e")}, {"e1000e"})
 
     def test_a_part_of_a_batch_runs_on_its_own(self):
-        boot = next(boot for boot in self.boots if boot.name == "amd-vi").only({"amd-vi/edu/msi-widths"})
+        boot = next(boot for boot in self.boots if boot.name == "amd-vi").only(
+            {"amd-vi/edu/msi-widths"}
+        )
         self.assertEqual(boot.names, ["amd-vi/edu/msi-widths"])
         with tempfile.TemporaryDirectory() as folder, mock.patch.object(paths, "OUT", Path(folder)):
             whole = Path(folder) / "batch"
             whole.write_bytes(PLAN)
-            guest = boot.probes[0].guest({**IMAGES, "batch-edu": guests.replace(BATCH, image=whole)})
+            guest = boot.probes[0].guest(
+                {**IMAGES, "batch-edu": guests.replace(BATCH, image=whole)}
+            )
             self.assertIn(b"tests msi-widths\n", guest.image.read_bytes())
         self.assertEqual(guest.devices, ("00:04.0",))
 
@@ -119,7 +147,9 @@ class JudgeTest(unittest.TestCase):
         self.assertEqual(judged(BATCH, result(writes=())), ["/outside"])
 
     def test_a_table_that_nobody_wrote_proves_nothing(self):
-        self.assertEqual(judged(guests.replace(BATCH, tests=("msix-deliver",)), result()), ["/outside"])
+        self.assertEqual(
+            judged(guests.replace(BATCH, tests=("msix-deliver",)), result()), ["/outside"]
+        )
 
     def test_enable_that_must_never_be_seen(self):
         self.assertEqual(judged(NEVER, result()), ["/outside"])
@@ -132,23 +162,45 @@ class JudgeTest(unittest.TestCase):
     def test_each_test_of_a_batch_is_a_result(self):
         two = guests.replace(BATCH, tests=("msi-deliver", "msi-widths"))
         found = cases(two, result())
-        self.assertEqual(set(found), {f"amd-vi/edu/{part}" for part in ("msi-deliver", "msi-widths", "ran", "outside", "learned", "log")})
+        self.assertEqual(
+            set(found),
+            {
+                f"amd-vi/edu/{part}"
+                for part in ("msi-deliver", "msi-widths", "ran", "outside", "learned", "log")
+            },
+        )
         self.assertEqual(set(found.values()), {report.PASS})
 
     def test_a_batch_that_dies_fails_what_ran_and_what_did_not(self):
         found = cases(BATCH, result("CRASH", console=SAID[:3]))
-        self.assertEqual([found[f"amd-vi/edu/{name}"] for name in BATCH.tests], [report.PASS, report.FAIL, report.FAIL])
+        self.assertEqual(
+            [found[f"amd-vi/edu/{name}"] for name in BATCH.tests],
+            [report.PASS, report.FAIL, report.FAIL],
+        )
         self.assertEqual(found["amd-vi/edu/ran"], report.FAIL)
 
     def test_a_guest_that_says_no_and_one_that_skips(self):
-        for word, wanted in (("FAILURE", report.FAIL), ("ERROR", report.FAIL), ("SKIP", report.SKIP)):
-            lines = [f"Test: {NEVER.name}", "Failure: why", f"Result of {NEVER.name}: {word}", f"Test result: {word}"]
+        for word, wanted in (
+            ("FAILURE", report.FAIL),
+            ("ERROR", report.FAIL),
+            ("SKIP", report.SKIP),
+        ):
+            lines = [
+                f"Test: {NEVER.name}",
+                "Failure: why",
+                f"Result of {NEVER.name}: {word}",
+                f"Test result: {word}",
+            ]
             found = cases(NEVER, result(word, console=lines))
             self.assertEqual(found[f"amd-vi/edu/{NEVER.name}"], wanted)
 
     def test_off_means_the_old_bug(self):
         judge = rig._missing("msi-deliver").judge
-        silent = result("FAILURE", ((0x42, 0x80),), console=["Failure: expected 10 of vector 0x51 on vCPU 0, saw nothing"])
+        silent = result(
+            "FAILURE",
+            ((0x42, 0x80),),
+            console=["Failure: expected 10 of vector 0x51 on vCPU 0, saw nothing"],
+        )
         self.assertFalse(any(judge(BOOT, silent).values()))
         self.assertTrue(any(judge(BOOT, result()).values()))
         self.assertTrue(any(judge(BOOT, result("CRASH")).values()))
@@ -169,7 +221,9 @@ class JudgeTest(unittest.TestCase):
     def test_a_line_that_another_breaks_is_read_again(self):
         whole = "(XEN)    IRQ:  32 vec:71 PCI-MSI/-X      status=010 aff:{0}/{0} in-flight=0 d0:224(---)"
         said = iter(("", whole.split("in-flight")[0] + "(XEN) other", "", whole))
-        self.assertEqual(rig.interrupts(mock.Mock(monitor=lambda _command: next(said))), ["IRQ 32 of d0"])
+        self.assertEqual(
+            rig.interrupts(mock.Mock(monitor=lambda _command: next(said))), ["IRQ 32 of d0"]
+        )
 
     def test_lists_of_two_moments_compare(self):
         lines = (
@@ -178,7 +232,9 @@ class JudgeTest(unittest.TestCase):
             "(XEN)    IRQ:  26 vec:d8 PCI-MSI/-X      status=010 aff:{0}/{0} in-flight=0 d0:230(---)",
             "(XEN)    IRQ:  26 vec:31 PCI-MSI/-X      status=030 aff:{0-1}/{0} in-flight=1 d0:230(---)",
         )
-        self.assertEqual([rig.interrupt(line) for line in lines], ["MSI-X 26"] * 2 + ["IRQ 26 of d0"] * 2)
+        self.assertEqual(
+            [rig.interrupt(line) for line in lines], ["MSI-X 26"] * 2 + ["IRQ 26 of d0"] * 2
+        )
         self.assertIsNone(rig.interrupt("(XEN) MSI information:"))
         unbound = "(XEN)    IRQ:  {} vec:b8 {}   status=002 aff:{{0}}/{{0}} mapped, unbound"
         self.assertEqual(rig.interrupt(unbound.format(31, "PCI-MSI")), "IRQ 31 of nobody")
@@ -186,6 +242,9 @@ class JudgeTest(unittest.TestCase):
         self.assertIsNone(rig.interrupt(unbound.format(20, "IO-APIC-level")))
 
     def test_alarms_count_once_xen_has_started(self):
-        known, new = "(XEN) Xen WARN at arch/x86/xstate.c:769", "(XEN) Assertion 'x' failed at y.c:1"
+        known, new = (
+            "(XEN) Xen WARN at arch/x86/xstate.c:769",
+            "(XEN) Assertion 'x' failed at y.c:1",
+        )
         self.assertEqual(rig.alarms([known, "up", "fine"], ["fine"]), [])
         self.assertEqual(rig.alarms([known, "up", known, new], [known, new]), [new])
