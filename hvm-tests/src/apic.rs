@@ -34,7 +34,8 @@ const INIT: u32 = 5 << 8;
 const START_UP: u32 = 6 << 8;
 
 fn read(register: usize) -> u32 {
-    // SAFETY: the local APIC is mapped there, uncached, and reading these registers changes nothing.
+    // SAFETY: the local APIC is mapped there, uncached, and reading these registers changes
+    // nothing.
     unsafe { ptr::read_volatile((BASE + register) as *const u32) }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What tests of MSI and of MSI-X have in common. Each is given a way to turn messages on or off: while they are on,
-//! the device's first interrupt arrives as `VECTOR` on the first vCPU.
+//! What tests of MSI and of MSI-X have in common. Each is given a way to turn messages on or off:
+//! while they are on, the device's first interrupt arrives as `VECTOR` on the first vCPU.
 
 use crate::interrupts::{self, INTX, count, forget, total};
 use crate::message::Message;
@@ -34,8 +34,8 @@ pub fn message() -> Message {
     Message::fixed(apic::id(), VECTOR)
 }
 
-/// INTx and messages exclude each other: while they are on, INTx never arrives whatever INTx-disable says; when they
-/// are off again, what the guest chose for INTx is what counts.
+/// INTx and messages exclude each other: while they are on, INTx never arrives whatever
+/// INTx-disable says; when they are off again, what the guest chose for INTx is what counts.
 pub fn intx(device: &dyn Device, turn: impl Fn(bool)) {
     choose(device, "at first", false);
     line(device, "not yet on");
@@ -61,8 +61,9 @@ pub fn line(device: &dyn Device, what: &str) {
     for _ in 0..TIMES {
         check::delivers(what, device, 1, (0, INTX));
     }
-    // Xen keeps a guest's line asserted from a passed-through device's interrupt to the guest's next end of interrupt,
-    // whatever the device does in between: a last INTx may come that is no longer the device's.
+    // Xen keeps a guest's line asserted from a passed-through device's interrupt to the guest's
+    // next end of interrupt, whatever the device does in between: a last INTx may come that is no
+    // longer the device's.
     let quiet = (0..RESTS).any(|_| {
         interrupts::forget();
         time::wait(SETTLE_MS);
@@ -82,8 +83,8 @@ fn chosen(device: &dyn Device, what: &str, disable: bool) {
     check::equal(format_args!("{what}: INTx-disable"), expected, seen);
 }
 
-/// Messages are turned off the moment after the device raised: that interrupt arrives once or not at all, and turning
-/// them on again works.
+/// Messages are turned off the moment after the device raised: that interrupt arrives once or not
+/// at all, and turning them on again works.
 pub fn off_in_flight(device: &dyn Device, turn: impl Fn(bool)) {
     device.function().disable_intx(true);
     for round in 0..ROUNDS_IN_FLIGHT {
@@ -118,7 +119,8 @@ pub fn cycles(device: &dyn Device, turn: impl Fn(bool)) {
     }
 }
 
-/// The BAR with the table moves to `place` while MSI-X is on, and back; MSI-X is left on, with the first entry unmasked.
+/// The BAR with the table moves to `place` while MSI-X is on, and back; MSI-X is left on, with the
+/// first entry unmasked.
 pub fn move_table(device: &dyn Device, place: usize) {
     let function = device.function();
     let before = Msix::of(function);
@@ -138,7 +140,12 @@ pub fn move_table(device: &dyn Device, place: usize) {
         check::delivers(what, device, TIMES, (0, VECTOR));
         msix.mask(0, true);
         check::delivers_nothing("masked at the new place", device);
-        check::lets_through("unmasked at the new place", device, || msix.mask(0, false), (0, VECTOR));
+        check::lets_through(
+            "unmasked at the new place",
+            device,
+            || msix.mask(0, false),
+            (0, VECTOR),
+        );
     }
 }
 
@@ -146,14 +153,12 @@ fn table_offset(msix: Msix) -> u64 {
     u64::from(msix.read::<u32>(msix::TABLE) & !7)
 }
 
-/// Messages in every valid form that reach one vCPU with `VECTOR`: what they are, the vCPU, the message.
+/// Messages in every valid form that reach one vCPU with `VECTOR`: what they are, the vCPU, the
+/// message.
 pub fn ways(ids: [u8; 2]) -> impl Iterator<Item = (&'static str, usize, Message)> {
     [0, 1].into_iter().flat_map(move |target| {
         let fixed = Message::fixed(ids[target], VECTOR);
-        let with = |bits: u32| Message {
-            data: fixed.data | bits,
-            ..fixed
-        };
+        let with = |bits: u32| Message { data: fixed.data | bits, ..fixed };
         [
             ("physical destination", target, fixed),
             ("logical destination", target, Message::logical(1 << target, VECTOR)),
@@ -168,8 +173,8 @@ pub fn ways(ids: [u8; 2]) -> impl Iterator<Item = (&'static str, usize, Message)
     })
 }
 
-/// Turns MSI-X on with the first sources of the device unmasked, `most` at most, each on its own vector from `FIRST` on;
-/// how many those are.
+/// Turns MSI-X on with the first sources of the device unmasked, `most` at most, each on its own
+/// vector from `FIRST` on; how many those are.
 pub fn each_its_own(device: &dyn Device, most: u32) -> (Msix, u32) {
     let msix = Msix::of(device.function());
     let sources = device.sources().min(most);
@@ -180,7 +185,8 @@ pub fn each_its_own(device: &dyn Device, most: u32) -> (Msix, u32) {
     (msix, sources)
 }
 
-/// Interrupts come and are counted, until the guest is ended from outside or one is missing: `Beat N: M interrupts`.
+/// Interrupts come and are counted, until the guest is ended from outside or one is missing: `Beat
+/// N: M interrupts`.
 pub fn beat(device: &dyn Device, sources: u32) {
     let mut came = 0;
     for beat in 1..=BEATS {
@@ -197,8 +203,8 @@ pub fn beat(device: &dyn Device, sources: u32) {
     }
 }
 
-/// Messages are turned on and off without a pause while the device raises: no more arrives than was raised, nothing
-/// elsewhere, and in the end all is as it should be.
+/// Messages are turned on and off without a pause while the device raises: no more arrives than was
+/// raised, nothing elsewhere, and in the end all is as it should be.
 pub fn storm(device: &dyn Device, turn: impl Fn(bool)) {
     device.function().disable_intx(true);
     forget();
@@ -215,10 +221,7 @@ pub fn storm(device: &dyn Device, turn: impl Fn(bool)) {
     let most = raised * 2 * u64::from(1 + device.surplus());
     let seen = total();
     let held = u64::from(seen) <= most && seen == count(0, VECTOR);
-    check::that(
-        format_args!("expected at most {most} interrupts of {raised}, saw {seen}"),
-        held,
-    );
+    check::that(format_args!("expected at most {most} interrupts of {raised}, saw {seen}"), held);
     check::delivers_nothing("off", device);
     turn(true);
     time::wait(SETTLE_MS);
@@ -226,8 +229,8 @@ pub fn storm(device: &dyn Device, turn: impl Fn(bool)) {
     turn(false);
 }
 
-/// Writes `count` times what must be refused or lost: bad messages in the capability and in the table, accesses that
-/// no table serves, and pending bits.
+/// Writes `count` times what must be refused or lost: bad messages in the capability and in the
+/// table, accesses that no table serves, and pending bits.
 pub fn flood(device: &dyn Device, count: usize) {
     flood_capability(device, count / 4);
     flood_table(device, count - count / 4);

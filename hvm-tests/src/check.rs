@@ -11,7 +11,8 @@ use crate::msi::Msi;
 use crate::msix::Msix;
 use crate::{report, time};
 
-/// Long enough for an interrupt under emulation in emulation, on a host with other work; waits end as soon as it is there.
+/// Long enough for an interrupt under emulation in emulation, on a host with other work; waits end
+/// as soon as it is there.
 const ARRIVAL_MS: u64 = 10_000;
 /// How long to look for interrupts that must not come.
 const SILENCE_MS: u64 = 100;
@@ -71,9 +72,7 @@ pub fn refused(what: fmt::Arguments, answer: i64) {
 pub fn reads_back(what: &str, msi: Msi, written: Message) {
     let seen = msi.message();
     if seen != written {
-        report::failure(format_args!(
-            "{what}: expected to read back {written:x?}, saw {seen:x?}"
-        ));
+        report::failure(format_args!("{what}: expected to read back {written:x?}, saw {seen:x?}"));
     }
 }
 
@@ -87,7 +86,8 @@ pub fn entry_reads_back(what: &str, (msix, entry): (Msix, u32), written: Message
     }
 }
 
-/// Lets what was raised in vain, and so may be pending, arrive or not: hardware loses it, Xen does not.
+/// Lets what was raised in vain, and so may be pending, arrive or not: hardware loses it, Xen does
+/// not.
 pub fn after_pending() {
     time::wait(SILENCE_MS);
 }
@@ -117,8 +117,14 @@ impl Source<'_> {
     }
 }
 
-/// The source raises `times` times, and as many interrupts arrive as `vector` on `vcpu`, none elsewhere.
-pub fn delivers<'a>(what: &str, source: impl Into<Source<'a>>, times: u32, (vcpu, vector): (usize, u8)) {
+/// The source raises `times` times, and as many interrupts arrive as `vector` on `vcpu`, none
+/// elsewhere.
+pub fn delivers<'a>(
+    what: &str,
+    source: impl Into<Source<'a>>,
+    times: u32,
+    (vcpu, vector): (usize, u8),
+) {
     let source = source.into();
     interrupts::forget();
     for _ in 0..times {
@@ -146,7 +152,12 @@ pub fn arrived(what: &str, times: RangeInclusive<u32>, (vcpu, vector): (usize, u
 }
 
 /// `action` lets one interrupt of the source through that was pending, and no other.
-pub fn lets_through<'a>(what: &str, source: impl Into<Source<'a>>, action: impl FnOnce(), at: (usize, u8)) {
+pub fn lets_through<'a>(
+    what: &str,
+    source: impl Into<Source<'a>>,
+    action: impl FnOnce(),
+    at: (usize, u8),
+) {
     let source = source.into();
     interrupts::forget();
     action();
@@ -156,8 +167,15 @@ pub fn lets_through<'a>(what: &str, source: impl Into<Source<'a>>, action: impl 
     arrived(what, 1..=1 + source.0.surplus(), at);
 }
 
-/// `action` lets one interrupt of each of the first `sources` sources through, each on its own vector from `first` on.
-pub fn lets_all_through(what: &str, device: &dyn Device, sources: u32, action: impl FnOnce(), first: u8) {
+/// `action` lets one interrupt of each of the first `sources` sources through, each on its own
+/// vector from `first` on.
+pub fn lets_all_through(
+    what: &str,
+    device: &dyn Device,
+    sources: u32,
+    action: impl FnOnce(),
+    first: u8,
+) {
     interrupts::forget();
     action();
     let vectors = || (0..sources).map(|n| first + n as u8);
@@ -166,7 +184,9 @@ pub fn lets_all_through(what: &str, device: &dyn Device, sources: u32, action: i
     settle();
     let once = 1..=1 + device.surplus();
     let seen: u32 = vectors().map(|vector| interrupts::count(0, vector)).sum();
-    if !vectors().all(|vector| once.contains(&interrupts::count(0, vector))) || seen != interrupts::total() {
+    if !vectors().all(|vector| once.contains(&interrupts::count(0, vector)))
+        || seen != interrupts::total()
+    {
         report::failure(format_args!(
             "{what}: expected one of each of {sources} from {first:#x} on, saw {Seen}"
         ));

@@ -52,11 +52,12 @@ pub(crate) fn set_up() {
     }
 }
 
-/// Makes the hypercall `number` with a command and what it works on; Xen's answer, below zero an error. Plain hardware
-/// does nothing, and that is its answer.
+/// Makes the hypercall `number` with a command and what it works on; Xen's answer, below zero an
+/// error. Plain hardware does nothing, and that is its answer.
 pub fn call<A>(number: u64, command: u64, argument: &mut A) -> i64 {
     let answer;
-    // SAFETY: the page holds Xen's code, or returns at once; the callers' arguments have Xen's own layout.
+    // SAFETY: the page holds Xen's code, or returns at once; the callers' arguments have Xen's own
+    // layout.
     unsafe {
         asm!(
             "call {entry}",

@@ -24,7 +24,8 @@ pub const INTX: u8 = FRAMEWORK + 2;
 pub const DRAIN: u8 = FRAMEWORK + 3;
 
 const VECTORS: usize = 256;
-static COUNTS: [[AtomicU32; VECTORS]; COUNT] = [const { [const { AtomicU32::new(0) }; VECTORS] }; COUNT];
+static COUNTS: [[AtomicU32; VECTORS]; COUNT] =
+    [const { [const { AtomicU32::new(0) }; VECTORS] }; COUNT];
 
 /// How often `vector` arrived on vCPU `index` since `forget`.
 pub fn count(index: usize, vector: u8) -> u32 {
@@ -80,7 +81,8 @@ pub(crate) fn exception(frame: &InterruptStackFrame, vector: u8, code: Option<u6
     report::finish()
 }
 
-/// Masks the two 8259 controllers, which no test uses, after giving them vectors that are no exceptions.
+/// Masks the two 8259 controllers, which no test uses, after giving them vectors that are no
+/// exceptions.
 pub(crate) fn silence_legacy() {
     for (command, data, first) in [(0x20, 0x21, 0xf0), (0xa0, 0xa1, 0xf8)] {
         let cascade = if command == 0x20 { 4u8 } else { 2 };

@@ -13,7 +13,8 @@ const OTHER: u8 = 0x6b;
 
 /// Not in the range of interrupts: for hardware a write to memory, and none is there.
 const ELSEWHERE: [u32; 4] = [0xfef0_0000, 0xfde0_0000, 0x7ee0_0000, 0x8000_0000];
-/// The remappable format, and bits that are reserved until a guest is offered extended destinations.
+/// The remappable format, and bits that are reserved until a guest is offered extended
+/// destinations.
 const RESERVED: RangeInclusive<u32> = 4..=11;
 /// High halves of an address that are not zero.
 pub const UPPER: [u32; 4] = [1, 0x8000_0000, 0xfee0_0000, !0];
@@ -27,42 +28,33 @@ pub fn valid() -> Message {
     Message::fixed(apic::id(), VECTOR)
 }
 
-/// Every wrong address below 4 GiB; without Xen only those that no hardware takes for an interrupt's.
+/// Every wrong address below 4 GiB; without Xen only those that no hardware takes for an
+/// interrupt's.
 pub fn addresses(valid: Message) -> impl Iterator<Item = Message> {
-    let reserved = RESERVED
-        .filter(|_| !hypervisor::bare())
-        .map(move |bit| valid.address | 1 << bit);
+    let reserved =
+        RESERVED.filter(|_| !hypervisor::bare()).map(move |bit| valid.address | 1 << bit);
     let addresses = ELSEWHERE.into_iter().chain(reserved);
     addresses.map(move |address| Message { address, ..valid })
 }
 
 /// The message at an address that no hardware takes for an interrupt's.
 pub fn elsewhere(valid: Message) -> Message {
-    Message {
-        address: ELSEWHERE[0],
-        ..valid
-    }
+    Message { address: ELSEWHERE[0], ..valid }
 }
 
 /// Every wrong delivery mode.
 pub fn deliveries(valid: Message) -> impl Iterator<Item = Message> {
-    MODES.map(move |mode| Message {
-        data: valid.data | mode << 8,
-        ..valid
-    })
+    MODES.map(move |mode| Message { data: valid.data | mode << 8, ..valid })
 }
 
-/// In the MSI capability, the message reads back as written but delivers nothing, and a valid one written over it works
-/// at once.
+/// In the MSI capability, the message reads back as written but delivers nothing, and a valid one
+/// written over it works at once.
 pub fn check(device: &dyn Device, message: Message) {
     let msi = Msi::of(device.function());
     say!("{message:x?}");
     msi.program(message);
     msi.enable(true);
-    check::that(
-        format_args!("invalid: enable reads back as set"),
-        msi.control() & 1 == 1,
-    );
+    check::that(format_args!("invalid: enable reads back as set"), msi.control() & 1 == 1);
     check::reads_back("invalid", msi, message);
     check::delivers_nothing("invalid", device);
     check::reads_back("invalid, afterwards", msi, message);

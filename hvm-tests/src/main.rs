@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Tests that run as the firmware of an HVM guest: they boot without any other firmware, place the devices under test
-//! themselves and judge what they see of them.
+//! Tests that run as the firmware of an HVM guest: they boot without any other firmware, place the
+//! devices under test themselves and judge what they see of them.
 //!
 //! The same images start on plain emulated hardware, where the expectations come from.
 

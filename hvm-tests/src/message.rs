@@ -17,19 +17,11 @@ pub struct Message {
 
 impl Message {
     /// What the registers hold after a reset.
-    pub const RESET: Self = Self {
-        address: 0,
-        upper: 0,
-        data: 0,
-    };
+    pub const RESET: Self = Self { address: 0, upper: 0, data: 0 };
 
     /// Fixed delivery of `vector` to the vCPU with this physical APIC ID.
     pub const fn fixed(apic: u8, vector: u8) -> Self {
-        Self {
-            address: BASE | (apic as u32) << 12,
-            upper: 0,
-            data: vector as u32,
-        }
+        Self { address: BASE | (apic as u32) << 12, upper: 0, data: vector as u32 }
     }
 
     /// The same in logical destination mode: `set` has one bit for each vCPU.

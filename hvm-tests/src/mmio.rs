@@ -28,12 +28,18 @@ macro_rules! value {
             unsafe fn load(address: usize) -> Self {
                 let value;
                 // SAFETY: promised by the caller.
-                unsafe { asm!($load, value = out($class) value, address = in(reg) address, options(nostack)) };
+                unsafe {
+                    asm!($load, value = out($class) value, address = in(reg) address,
+                        options(nostack))
+                };
                 value
             }
             unsafe fn store(address: usize, value: Self) {
                 // SAFETY: promised by the caller.
-                unsafe { asm!($store, value = in($class) value, address = in(reg) address, options(nostack)) };
+                unsafe {
+                    asm!($store, value = in($class) value, address = in(reg) address,
+                        options(nostack))
+                };
             }
             fn of(value: u64) -> Self {
                 value as Self
@@ -65,7 +71,8 @@ pub fn read_wide(address: usize) -> [u64; 2] {
     let mut value = [0; 2];
     // SAFETY: as `read`; no other code uses vector registers.
     unsafe {
-        asm!("movdqu xmm0, [{from}]", "movdqu [{into}], xmm0", from = in(reg) address, into = in(reg) &mut value,
+        asm!("movdqu xmm0, [{from}]", "movdqu [{into}], xmm0",
+            from = in(reg) address, into = in(reg) &mut value,
             options(nostack));
     }
     value
@@ -75,7 +82,8 @@ pub fn read_wide(address: usize) -> [u64; 2] {
 pub fn write_wide(address: usize, value: [u64; 2]) {
     // SAFETY: as `write`; no other code uses vector registers.
     unsafe {
-        asm!("movdqu xmm0, [{from}]", "movdqu [{into}], xmm0", from = in(reg) &value, into = in(reg) address,
+        asm!("movdqu xmm0, [{from}]", "movdqu [{into}], xmm0",
+            from = in(reg) &value, into = in(reg) address,
             options(nostack));
     }
 }
@@ -84,7 +92,8 @@ pub fn write_wide(address: usize, value: [u64; 2]) {
 pub fn stream_wide(address: usize, value: [u64; 2]) {
     // SAFETY: as `write_wide`.
     unsafe {
-        asm!("movdqu xmm0, [{from}]", "movntdq [{into}], xmm0", from = in(reg) &value, into = in(reg) address,
+        asm!("movdqu xmm0, [{from}]", "movntdq [{into}], xmm0",
+            from = in(reg) &value, into = in(reg) address,
             options(nostack));
     }
 }
@@ -92,20 +101,26 @@ pub fn stream_wide(address: usize, value: [u64; 2]) {
 /// Sets `bits`, locked.
 pub fn set_locked(address: usize, bits: u32) {
     // SAFETY: as `write`.
-    unsafe { asm!("lock or dword ptr [{}], {:e}", in(reg) address, in(reg) bits, options(nostack)) };
+    unsafe {
+        asm!("lock or dword ptr [{}], {:e}", in(reg) address, in(reg) bits, options(nostack))
+    };
 }
 
 /// Clears all bits but `bits`, locked.
 pub fn keep_locked(address: usize, bits: u32) {
     // SAFETY: as `write`.
-    unsafe { asm!("lock and dword ptr [{}], {:e}", in(reg) address, in(reg) bits, options(nostack)) };
+    unsafe {
+        asm!("lock and dword ptr [{}], {:e}", in(reg) address, in(reg) bits, options(nostack))
+    };
 }
 
 /// Puts `value` in place of what it returns; an exchange is always locked.
 pub fn exchange(address: usize, value: u32) -> u32 {
     let mut value = value;
     // SAFETY: as `write`.
-    unsafe { asm!("xchg dword ptr [{}], {:e}", in(reg) address, inout(reg) value, options(nostack)) };
+    unsafe {
+        asm!("xchg dword ptr [{}], {:e}", in(reg) address, inout(reg) value, options(nostack))
+    };
     value
 }
 
@@ -114,7 +129,8 @@ pub fn compare_exchange(address: usize, old: u64, new: u64) -> u64 {
     let seen;
     // SAFETY: as `write`.
     unsafe {
-        asm!("lock cmpxchg qword ptr [{}], {}", in(reg) address, in(reg) new, inlateout("rax") old => seen,
+        asm!("lock cmpxchg qword ptr [{}], {}", in(reg) address, in(reg) new,
+            inlateout("rax") old => seen,
             options(nostack));
     }
     seen
@@ -132,23 +148,27 @@ pub fn compare_exchange_wide(address: usize, old: [u64; 2], new: [u64; 2]) -> [u
     [low, high]
 }
 
-/// Copies `count` dwords of memory by one string instruction, from the last to the first if `backwards`.
+/// Copies `count` dwords of memory by one string instruction, from the last to the first if
+/// `backwards`.
 pub fn copy(from: usize, to: usize, count: usize, backwards: bool) {
     let last = if backwards { 4 * (count - 1) } else { 0 };
     // SAFETY: as `read` and `write`; the direction is put back.
     unsafe {
-        asm!("pushfq", "test {back}, {back}", "jz 2f", "std", "2:", "rep movsd", "popfq", back = in(reg) last,
+        asm!("pushfq", "test {back}, {back}", "jz 2f", "std", "2:", "rep movsd", "popfq",
+            back = in(reg) last,
             inout("rcx") count => _, inout("rsi") from + last => _, inout("rdi") to + last => _);
     }
 }
 
-/// Copies `count` bytes of memory by one string instruction that moves `width` at a time: 1, 2, 4 or 8.
+/// Copies `count` bytes of memory by one string instruction that moves `width` at a time: 1, 2, 4
+/// or 8.
 pub fn copy_by(width: usize, from: usize, to: usize, count: usize) {
     macro_rules! moved {
         ($instruction:literal) => {
             // SAFETY: as `read` and `write`.
             unsafe {
-                asm!($instruction, inout("rcx") count / width => _, inout("rsi") from => _, inout("rdi") to => _,
+                asm!($instruction, inout("rcx") count / width => _,
+                    inout("rsi") from => _, inout("rdi") to => _,
                     options(nostack));
             }
         };
@@ -175,6 +195,7 @@ pub fn copy_to(address: usize, from: &[u32]) {
 pub fn fill(address: usize, count: usize, value: u32) {
     // SAFETY: as `write`.
     unsafe {
-        asm!("rep stosd", inout("rcx") count => _, in("eax") value, inout("rdi") address => _, options(nostack));
+        asm!("rep stosd", inout("rcx") count => _, in("eax") value, inout("rdi") address => _,
+            options(nostack));
     }
 }

@@ -65,12 +65,7 @@ impl Msix {
             let place = function.read::<u32>(start + register);
             function.bar((place & BAR) as u8) + (place & !BAR) as usize
         };
-        Some(Self {
-            function,
-            start,
-            table: place(TABLE),
-            pba: place(PBA),
-        })
+        Some(Self { function, start, table: place(TABLE), pba: place(PBA) })
     }
 
     /// Reads at `offset` from the start of the capability.

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, Ordering:
 
 use x86_64::instructions::port::Port;
 
-use crate::{hypervisor, mmio};
+use crate::{hypervisor, mmio, vcpu};
 
 /// The address port.
 pub const ADDRESS: u16 = 0xcf8;
@@ -45,28 +45,40 @@ const BAR_ADDRESS: u32 = !0xf;
 const BAR_TYPE: u32 = 0b110;
 const BAR_WIDE: u32 = 0b100;
 
-/// The memory below 4 GiB that tests may give to devices starts here; the BARs of a few devices do not fill it.
+/// The memory below 4 GiB that tests may give to devices starts here; the BARs of a few devices do
+/// not fill it.
 const MEMORY_START: u32 = 0xf200_0000;
 /// Memory for a BAR that a test moves.
 pub const SPARE: usize = 0xf800_0000;
 /// The same above 4 GiB, for a 64-bit BAR.
 pub const SPARE_HIGH: usize = 0x1_0800_0000;
 
-/// Where the BARs of a virtual function are that say nothing themselves: its physical function's rule.
-pub static PLACED_ELSEWHERE: [AtomicUsize; BARS as usize] = [const { AtomicUsize::new(0) }; BARS as usize];
+/// Where the BARs of a virtual function are that say nothing themselves: its physical function's
+/// rule.
+pub static PLACED_ELSEWHERE: [AtomicUsize; BARS as usize] =
+    [const { AtomicUsize::new(0) }; BARS as usize];
 
 static NEXT: AtomicU32 = AtomicU32::new(MEMORY_START);
 
-/// Whether a vCPU is between the address port and the data port.
+/// Whether a vCPU is between the address port and the data port, and how many want to be.
 static SELECTING: AtomicBool = AtomicBool::new(false);
+static WAITING: AtomicU32 = AtomicU32::new(0);
 
 /// Does `access` while no other vCPU is in here: there is one address port for all.
 fn locked<T>(access: impl FnOnce() -> T) -> T {
-    while SELECTING.swap(true, Ordering::Acquire) {
-        hypervisor::give_way();
+    if SELECTING.swap(true, Ordering::Acquire) {
+        WAITING.fetch_add(1, Relaxed);
+        while SELECTING.swap(true, Ordering::Acquire) {
+            hypervisor::give_way();
+        }
+        WAITING.fetch_sub(1, Relaxed);
     }
     let result = access();
     SELECTING.store(false, Ordering::Release);
+    // Not in strict turn: that takes long where the next one does not run.
+    if WAITING.load(Relaxed) != 0 {
+        hypervisor::give_way();
+    }
     result
 }
 
@@ -111,7 +123,8 @@ width!(u8, u16, u32);
 pub fn input_string(port: u16, into: &mut [u32]) {
     // SAFETY: the ports of PCI configuration do not touch the image's memory but this slice.
     unsafe {
-        asm!("rep insd", in("dx") port, inout("rcx") into.len() => _, inout("rdi") into.as_mut_ptr() => _,
+        asm!("rep insd", in("dx") port, inout("rcx") into.len() => _,
+            inout("rdi") into.as_mut_ptr() => _,
             options(nostack));
     }
 }
@@ -120,7 +133,8 @@ pub fn input_string(port: u16, into: &mut [u32]) {
 pub fn output_string(port: u16, from: &[u32]) {
     // SAFETY: as above; a device gets no address to write to but those of a test.
     unsafe {
-        asm!("rep outsd", in("dx") port, inout("rcx") from.len() => _, inout("rsi") from.as_ptr() => _,
+        asm!("rep outsd", in("dx") port, inout("rcx") from.len() => _,
+            inout("rsi") from.as_ptr() => _,
             options(nostack));
     }
 }
@@ -146,8 +160,8 @@ impl Function {
         ENABLE | u32::from(self.0) << 8 | u32::from(register & !3)
     }
 
-    /// Points the data port at the dword with `register`; the port of that register. As long as no vCPU reads or writes
-    /// another register, all may use the data port at once.
+    /// Points the data port at the dword with `register`; the port of that register. As long as no
+    /// vCPU reads or writes another register, all may use the data port at once.
     pub fn select(self, register: u8) -> u16 {
         u32::output(ADDRESS, self.address(register));
         DATA + u16::from(register & 3)
@@ -203,7 +217,8 @@ impl Function {
         self.command(BUS_MASTER, on);
     }
 
-    /// Gives each memory BAR an address, and the function the right to decode it and to master the bus.
+    /// Gives each memory BAR an address, and the function the right to decode it and to master the
+    /// bus.
     pub fn place(self) {
         self.decode(false);
         let mut index = 0;
@@ -246,23 +261,25 @@ impl Function {
         if low == 0 {
             return PLACED_ELSEWHERE[usize::from(index)].load(Relaxed);
         }
-        let high = if self.is_wide(index) {
-            self.read::<u32>(BAR0 + 4 * index + 4)
-        } else {
-            0
-        };
+        let high = if self.is_wide(index) { self.read::<u32>(BAR0 + 4 * index + 4) } else { 0 };
         (u64::from(high) << 32 | u64::from(low)) as usize
     }
 
     /// Moves a memory BAR, with decoding off meanwhile, as drivers and systems do.
     pub fn move_bar(self, index: u8, place: usize) {
-        self.decode(false);
-        self.write_bar(index, place);
-        self.decode(true);
+        vcpu::while_memory_moves(|| {
+            self.command(MEMORY, false);
+            self.set_bar(index, place);
+            self.command(MEMORY, true);
+        });
     }
 
     /// Writes a memory BAR, decoded or not.
     pub fn write_bar(self, index: u8, place: usize) {
+        vcpu::while_memory_moves(|| self.set_bar(index, place));
+    }
+
+    fn set_bar(self, index: u8, place: usize) {
         self.write(BAR0 + 4 * index, place as u32);
         if self.is_wide(index) {
             self.write(BAR0 + 4 * index + 4, (place >> 32) as u32);
@@ -271,12 +288,12 @@ impl Function {
 
     /// Turns memory decoding on or off.
     pub fn decode(self, on: bool) {
-        self.command(MEMORY, on);
+        vcpu::while_memory_moves(|| self.command(MEMORY, on));
     }
 }
 
-/// Memory that no BAR has yet, aligned to its size. `mask` is what a BAR reads after all ones were written: the ones
-/// below its lowest are its size.
+/// Memory that no BAR has yet, aligned to its size. `mask` is what a BAR reads after all ones were
+/// written: the ones below its lowest are its size.
 fn memory(mask: u32) -> u32 {
     // A page at least: none is shared by two BARs.
     let size = (1u32 << mask.trailing_zeros()).max(0x1000);
@@ -285,7 +302,8 @@ fn memory(mask: u32) -> u32 {
     place
 }
 
-/// Puts the first BAR of each of `functions` at one place and has them decode it, all at once; then none does.
+/// Puts the first BAR of each of `functions` at one place and has them decode it, all at once; then
+/// none does.
 pub fn overlap(functions: impl Iterator<Item = Function> + Clone) {
     functions.clone().for_each(|function| function.move_bar(0, SPARE));
     // Reads of registers do no harm; who answers is open.

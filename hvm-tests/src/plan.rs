@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What this image is to do: the program is the same in all images, the plan in it is written afterwards.
+//! What this image is to do: the program is the same in all images, the plan in it is written
+//! afterwards.
 
 use core::ptr;
 
@@ -16,10 +17,7 @@ struct Plan {
 
 /// Mutable data, so that the compiler takes nothing for known.
 #[unsafe(link_section = ".data.plan")]
-static mut PLAN: Plan = Plan {
-    mark: MARK,
-    text: [0; ROOM],
-};
+static mut PLAN: Plan = Plan { mark: MARK, text: [0; ROOM] };
 
 /// The text: words, apart by spaces, in lines.
 fn text() -> &'static str {

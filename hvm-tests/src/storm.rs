@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! Both vCPUs at work on one device's interrupts at the same time, for a while.
 //!
-//! Each phase goes by the TSC. That a vCPU goes on is seen from what it did, however long that takes.
+//! Each phase goes by the TSC. That a vCPU goes on is seen from what it did, however long that
+//! takes.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -38,9 +39,15 @@ impl Storm {
         vcpu::start().map(|ids| (Self { beat: 0 }, ids))
     }
 
-    /// For `ms` milliseconds the first vCPU repeats `first` and the second `second`, each given the number of its step. Each
-    /// beat is a line, and in each beat both go on; whether they did.
-    pub fn phase(&mut self, what: &str, ms: u64, mut first: impl FnMut(usize), second: impl Fn(usize) + Sync) -> bool {
+    /// For `ms` milliseconds the first vCPU repeats `first` and the second `second`, each given the
+    /// number of its step. Each beat is a line, and in each beat both go on; whether they did.
+    pub fn phase(
+        &mut self,
+        what: &str,
+        ms: u64,
+        mut first: impl FnMut(usize),
+        second: impl Fn(usize) + Sync,
+    ) -> bool {
         let (mut mine, theirs) = (0, AtomicU64::new(0));
         let mut alive = false;
         let work = || {
@@ -59,7 +66,8 @@ impl Storm {
                 self.beat += 1;
                 let (beat, theirs) = (self.beat, theirs.load(Relaxed));
                 say!(
-                    "Beat {beat}: {what}: {mine} steps on vCPU 0, {theirs} on vCPU 1, {} interrupts",
+                    "Beat {beat}: {what}: {mine} steps on vCPU 0, {theirs} on vCPU 1, \
+                    {} interrupts",
                     total()
                 );
                 alive
@@ -70,8 +78,9 @@ impl Storm {
         alive && !report::failed()
     }
 
-    /// Both vCPUs write one of two values to the 16-bit register in turn, by an address port that stays: nothing in the
-    /// guest keeps them apart. The second raises, and does what `beside` says.
+    /// Both vCPUs write one of two values to the 16-bit register in turn, by an address port that
+    /// stays: nothing in the guest keeps them apart. The second raises, and does what `beside`
+    /// says.
     pub fn phase_of_writes(
         &mut self,
         device: &dyn Device,
@@ -134,8 +143,8 @@ pub fn look() {
     }
 }
 
-/// In one of a few steps, writes what it reads to Command or to one of the base address registers, in turn. These are the
-/// device model's, and take long.
+/// In one of a few steps, writes what it reads to Command or to one of the base address registers,
+/// in turn. These are the device model's, and take long.
 pub fn rewrite_header(function: Function, n: usize) {
     if n % SELDOM != 0 {
         return;
@@ -157,7 +166,8 @@ pub fn rewrite_message(device: &dyn Device, log2: u16) {
     let sources = 1 << log2;
     msi.program(message(ids, 0));
     msi.enable_several(log2);
-    (0..sources).for_each(|n| check::delivers("at first", (device, n), 1, (0, BLOCKS[0] + n as u8)));
+    (0..sources)
+        .for_each(|n| check::delivers("at first", (device, n), 1, (0, BLOCKS[0] + n as u8)));
     let raise = |n: usize| device.again(n as u32 % sources);
     // The address port stays: nothing in the guest keeps the vCPUs apart.
     for (what, register) in [("data", msi.data()), ("address", ADDRESS)] {
@@ -191,7 +201,8 @@ pub fn rewrite_message(device: &dyn Device, log2: u16) {
         msi.program(message(ids, turn));
         rest(device);
         check::reads_back("afterwards", msi, message(ids, turn));
-        (0..sources).for_each(|n| check::delivers("afterwards", (device, n), 2, (vcpu, vector + n as u8)));
+        (0..sources)
+            .for_each(|n| check::delivers("afterwards", (device, n), 2, (vcpu, vector + n as u8)));
     }
     msi.enable(false);
 }

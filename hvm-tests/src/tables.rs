@@ -42,7 +42,8 @@ static mut VECTORS: InterruptDescriptorTable = InterruptDescriptorTable::new();
 pub fn load(index: usize) {
     // SAFETY: every vCPU has tables of its own, and uses them once, here.
     let tables = unsafe { &mut *addr_of_mut!(TABLES[index]) };
-    tables.task.interrupt_stack_table[0] = VirtAddr::from_ptr(&raw const tables.emergency) + EMERGENCY_STACK as u64;
+    tables.task.interrupt_stack_table[0] =
+        VirtAddr::from_ptr(&raw const tables.emergency) + EMERGENCY_STACK as u64;
     let code = tables.segments.append(Descriptor::kernel_code_segment());
     let data = tables.segments.append(Descriptor::kernel_data_segment());
     let task = tables.segments.append(Descriptor::tss_segment(&tables.task));

@@ -29,8 +29,9 @@ pub fn since(begin: u64) -> u64 {
 
 /// Measures the TSC against channel 2 of the 8254.
 ///
-/// The host may run something else at any moment. Each measurement begins before the timer does and ends after it, so
-/// that this can only make it too long, and the shortest of several counts: no limit is ever shorter than it says.
+/// The host may run something else at any moment. Each measurement begins before the timer does and
+/// ends after it, so that this can only make it too long, and the shortest of several counts: no
+/// limit is ever shorter than it says.
 pub(crate) fn calibrate() {
     let ticks = (0..CALIBRATIONS).map(|_| measure()).min().unwrap_or(0);
     TICKS_PER_MS.store(ticks / CALIBRATION_MS, Relaxed);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What a guest may ask Xen for about interrupts, in Xen's public interface: answers are 0 or above, or -errno.
+//! What a guest may ask Xen for about interrupts, in Xen's public interface: answers are 0 or
+//! above, or -errno.
 
 use crate::hypervisor::call;
 
@@ -56,16 +57,7 @@ impl Map {
     /// A map of this kind for the caller, of the first index, entry and function, to any PIRQ.
     pub const fn new(kind: Kind) -> Self {
         let index = if matches!(kind, Kind::Gsi) { 0 } else { -1 };
-        Self {
-            domain: SELF,
-            kind,
-            index,
-            pirq: -1,
-            bus: 0,
-            devfn: 0,
-            entry: 0,
-            table: 0,
-        }
+        Self { domain: SELF, kind, index, pirq: -1, bus: 0, devfn: 0, entry: 0, table: 0 }
     }
 
     /// Maps.
@@ -94,7 +86,8 @@ pub fn free_pirq(kind: Kind) -> Result<u32, i64> {
     }
 }
 
-/// Makes the call `command` about physical devices, with zeros for an argument but the first number.
+/// Makes the call `command` about physical devices, with zeros for an argument but the first
+/// number.
 pub fn device_call(command: u64, first: u32) -> i64 {
     let mut argument = [0u32; 16];
     argument[0] = first;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! QEMU's `ich9-ahci` with a disk at its first port that has one: MSI with one 64-bit vector and no mask bits.
+//! QEMU's `ich9-ahci` with a disk at its first port that has one: MSI with one 64-bit vector and no
+//! mask bits.
 //!
-//! One command leaves its completion in the port's status; the port's interrupt enable makes an interrupt of it.
+//! One command leaves its completion in the port's status; the port's interrupt enable makes an
+//! interrupt of it.
 
 use super::memory::Memory;
 use super::{Device, Driver, Registers};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! QEMU's `e1000e`: MSI with one 64-bit vector and no mask bits, and MSI-X with five vectors, each with a cause of its
-//! own that software can set.
+//! QEMU's `e1000e`: MSI with one 64-bit vector and no mask bits, and MSI-X with five vectors, each
+//! with a cause of its own that software can set.
 
 use super::{Device, Driver, Registers};
 use crate::pci::Function;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! QEMU's `intel-hda` with a codec: MSI with one 64-bit vector and no mask bits.
 //!
-//! A codec that is there sets its wake status at reset; the wake enable bit makes an interrupt of it.
+//! A codec that is there sets its wake status at reset; the wake enable bit makes an interrupt of
+//! it.
 
 use super::{Device, Driver, Registers};
 use crate::pci::Function;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! QEMU's `igb`, a physical function: MSI with one 64-bit vector and mask bits, and MSI-X with ten vectors that
-//! software can raise one by one.
+//! QEMU's `igb`, a physical function: MSI with one 64-bit vector and mask bits, and MSI-X with ten
+//! vectors that software can raise one by one.
 
 use super::{Device, Driver, Registers};
 use crate::msix::{self, Msix};
@@ -39,10 +39,7 @@ impl Driver for Igb {
     const IDS: &[u32] = &[0x10c9_8086];
 
     fn set_up(function: Function) -> Option<Self> {
-        let device = Self {
-            registers: Registers::of(function, 0),
-            msix: Msix::find(function)?,
-        };
+        let device = Self { registers: Registers::of(function, 0), msix: Msix::find(function)? };
         device.set_up_again().then_some(device)
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A virtual function of QEMU's `igb`: MSI-X with three vectors that software can raise one by one, once the physical
-//! function's driver has turned several vectors on.
+//! A virtual function of QEMU's `igb`: MSI-X with three vectors that software can raise one by one,
+//! once the physical function's driver has turned several vectors on.
 //!
-//! Under Xen that driver is dom0's. Without Xen this file plays its part, through the machine's window into extended
-//! configuration space.
+//! Under Xen that driver is dom0's. Without Xen this file plays its part, through the machine's
+//! window into extended configuration space.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -28,7 +28,8 @@ const COUNT: usize = 0x10;
 const BAR0: usize = 0x24;
 const ENABLE: u16 = 1 << 0;
 const MEMORY: u16 = 1 << 3;
-/// Where BARs of virtual functions go: their own two BARs of 16 KiB, apart from those of other functions.
+/// Where BARs of virtual functions go: their own two BARs of 16 KiB, apart from those of other
+/// functions.
 const PLACES: [(usize, u32); 2] = [(0, 0xfa00_0000), (3, 0xfa10_0000)];
 
 /// Turns one virtual function on where there is only a physical one.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! QEMU's `ivshmem-doorbell`: MSI-X with as many vectors as it was given. It rings its own doorbell, which its server
-//! lets every peer do; a program on the host can fire the same vectors.
+//! QEMU's `ivshmem-doorbell`: MSI-X with as many vectors as it was given. It rings its own
+//! doorbell, which its server lets every peer do; a program on the host can fire the same vectors.
 
 use super::{Device, Driver, Registers};
 use crate::msix::Msix;
@@ -26,11 +26,7 @@ impl Driver for Ivshmem {
         registers.wait("the server's answer", || registers.read::<u32>(POSITION) != NOBODY)?;
         let position = registers.read(POSITION);
         let vectors = Msix::find(function)?.size();
-        Some(Self {
-            registers,
-            position,
-            vectors,
-        })
+        Some(Self { registers, position, vectors })
     }
 }
 

@@ -20,13 +20,14 @@ use crate::{plan, report};
 
 use registers::Registers;
 
-/// A device under test. A source is for one vCPU at a time; `nvme` and the like have queues for each, but `xhci` has one for
-/// all.
+/// A device under test. A source is for one vCPU at a time; `nvme` and the like have queues for
+/// each, but `xhci` has one for all.
 pub trait Device: Sync {
     /// Its registers.
     fn registers(&self) -> &Registers;
 
-    /// How many interrupts it can raise apart from one another, each on a vector of its own if it has as many.
+    /// How many interrupts it can raise apart from one another, each on a vector of its own if it
+    /// has as many.
     fn sources(&self) -> u32 {
         1
     }
@@ -42,8 +43,9 @@ pub trait Device: Sync {
     /// Tells the device that its interrupt number `n` was seen.
     fn acknowledge(&self, n: u32);
 
-    /// Acknowledges the interrupt number `n` if it was seen, and raises it again, without a pause and without a look into
-    /// configuration space: for one vCPU that does so all the time. After `raise` and `acknowledge`.
+    /// Acknowledges the interrupt number `n` if it was seen, and raises it again, without a pause
+    /// and without a look into configuration space: for one vCPU that does so all the time. After
+    /// `raise` and `acknowledge`.
     fn again(&self, n: u32) {
         self.acknowledge(n);
         self.raise(n);
@@ -99,8 +101,8 @@ macro_rules! drivers {
     };
 }
 drivers! {
-    Ahci: ahci::Ahci, E1000e: e1000e::E1000e, Edu: edu::Edu, Hda: hda::Hda, Igb: igb::Igb, IgbVf: igbvf::IgbVf,
-    Ivshmem: ivshmem::Ivshmem, Nvme: nvme::Nvme, Xhci: xhci::Xhci
+    Ahci: ahci::Ahci, E1000e: e1000e::E1000e, Edu: edu::Edu, Hda: hda::Hda, Igb: igb::Igb,
+    IgbVf: igbvf::IgbVf, Ivshmem: ivshmem::Ivshmem, Nvme: nvme::Nvme, Xhci: xhci::Xhci
 }
 
 /// More are never passed through to one guest.
@@ -108,7 +110,8 @@ const MOST: usize = 4;
 
 struct Found(UnsafeCell<[Option<Any>; MOST]>);
 
-// SAFETY: only the first vCPU finds devices, and before any other uses them; a device may be shared.
+// SAFETY: only the first vCPU finds devices, and before any other uses them; a device may be
+// shared.
 unsafe impl Sync for Found {}
 
 static FOUND: Found = Found(UnsafeCell::new([const { None }; MOST]));

@@ -110,16 +110,10 @@ impl Driver for Nvme {
             taken: AtomicU32::new(0),
         });
         let sources = msix.size().min(MOST_QUEUES as u32);
-        let device = Self {
-            registers: Registers::of(function, 0),
-            queues,
-            sources,
-        };
+        let device = Self { registers: Registers::of(function, 0), queues, sources };
         // It refuses queues with a vector unless MSI-X is on; and meanwhile it shall not interrupt.
         msix.set(msix::ENABLE | msix::FUNCTION_MASK);
-        let ready = device
-            .start()
-            .and_then(|()| (1..sources).try_for_each(|n| device.create(n)));
+        let ready = device.start().and_then(|()| (1..sources).try_for_each(|n| device.create(n)));
         msix.set(0);
         ready.map(|()| device)
     }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! QEMU's `nec-usb-xhci` with a USB device: MSI with 16 vectors and no mask bits, and MSI-X with 16 vectors, table,
-//! pending bits and registers in one 64-bit BAR. `qemu-xhci` is the same without MSI.
+//! QEMU's `nec-usb-xhci` with a USB device: MSI with 16 vectors and no mask bits, and MSI-X with 16
+//! vectors, table, pending bits and registers in one 64-bit BAR. `qemu-xhci` is the same without
+//! MSI.
 //!
-//! Each source is an interrupter: a request to the USB device's control endpoint names the one that its completion
-//! is to go to. With fewer vectors than interrupters, interrupter n takes vector n modulo their number.
+//! Each source is an interrupter: a request to the USB device's control endpoint names the one that
+//! its completion is to go to. With fewer vectors than interrupters, interrupter n takes vector n
+//! modulo their number.
 
 use core::array;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -90,10 +92,7 @@ impl Ring {
     fn at(start: usize) -> Self {
         let link = start + RING as usize * ENTRY;
         MEMORY.write(link, address(start));
-        Self {
-            start,
-            filled: AtomicU32::new(0),
-        }
+        Self { start, filled: AtomicU32::new(0) }
     }
 
     /// Appends an entry; its cycle bit is added.
@@ -130,7 +129,8 @@ impl Driver for Xhci {
 
     fn set_up(function: Function) -> Option<Self> {
         let registers = Registers::of(function, 0);
-        let interrupters = (registers.read::<u32>(PARAMETERS) >> 8 & 0x7ff).min(MOST_INTERRUPTERS as u32);
+        let interrupters =
+            (registers.read::<u32>(PARAMETERS) >> 8 & 0x7ff).min(MOST_INTERRUPTERS as u32);
         let device = Self {
             operational: registers.read::<u8>(LENGTH).into(),
             runtime: registers.read::<u32>(RUNTIME_OFFSET) as usize,
@@ -265,8 +265,7 @@ impl Device for Xhci {
     fn raise(&self, n: u32) {
         self.registers.write(self.interrupter(n) + MANAGEMENT, ENABLE | PENDING);
         self.transfers.push([REQUEST[0], REQUEST[1], 8, SETUP | IMMEDIATE]);
-        self.transfers
-            .push([0, 0, n << 22, STATUS_STAGE | TO_HOST | ON_COMPLETION]);
+        self.transfers.push([0, 0, n << 22, STATUS_STAGE | TO_HOST | ON_COMPLETION]);
         let slot = self.slot.load(Relaxed) as usize;
         self.registers.write(self.doorbells + 4 * slot, 1u32);
     }

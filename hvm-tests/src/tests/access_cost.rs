@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A benchmark: the 10th percentile of what one access costs, as a multiple of reading Xen's own PM timer.
+//! A benchmark: the 10th percentile of what one access costs, as a multiple of reading Xen's own PM
+//! timer.
 
 use crate::msi::{CONTROL, ENABLE};
 use crate::pci::{self, Function, Width};
@@ -59,9 +60,7 @@ fn own(costs: &Costs, msi: Msi, function: Function) {
     });
     msi.enable(true);
     function.select(msi.start() + msi.data());
-    costs.show("write MSI data, MSI on, same value", |_| {
-        u16::output(pci::DATA, u16::from(VECTOR))
-    });
+    costs.show("write MSI data, MSI on, same value", |_| u16::output(pci::DATA, u16::from(VECTOR)));
     costs.show("write MSI data, MSI on, other value", |n| {
         u16::output(pci::DATA, u16::from(VECTOR) + (n as u16 & 1))
     });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! XSA-461 and more: two devices at one place. Before they were ever placed, which is where a guest's address is learned
-//! from; one's registers over the other's table; both tables at one place. Apart again, each has what is its own.
+//! XSA-461 and more: two devices at one place. Before they were ever placed, which is where a
+//! guest's address is learned from; one's registers over the other's table; both tables at one
+//! place. Apart again, each has what is its own.
 
 use crate::cases::{FIRST, VECTOR};
 use crate::pci::SPARE;
@@ -20,7 +21,10 @@ pub fn run(device: &dyn Device) {
     let homes = pair.map(|device| (0..6).map(|index| device.function().bar(index)));
     for (mover, still) in [(0, 1), (1, 0)] {
         let function = pair[mover].function();
-        for (bar, home) in (0..).zip(homes[mover].clone()).filter(|&(bar, home)| function.is_memory(bar) && home != 0) {
+        for (bar, home) in (0..)
+            .zip(homes[mover].clone())
+            .filter(|&(bar, home)| function.is_memory(bar) && home != 0)
+        {
             function.move_bar(bar, msix[still].table() & !0xfff);
             msix[still].mask(1, true);
             mmio::read::<u32>(msix[still].table());

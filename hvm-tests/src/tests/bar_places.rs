@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The table's BAR where no system puts it: outside of anything, over RAM, over the interrupt controllers, at what a
-//! size probe leaves, with odd upper halves. Each time the device works when the BAR is back.
+//! The table's BAR where no system puts it: outside of anything, over RAM, over the interrupt
+//! controllers, at what a size probe leaves, with odd upper halves. Each time the device works when
+//! the BAR is back.
 
 use crate::mmio;
 use crate::{Device, Message, Msix, apic, cases, check, time, vcpu};
@@ -43,7 +44,10 @@ pub fn run(device: &dyn Device) {
         works(what, device, msix);
     }
     let seen = mmio::read::<u32>(RAM);
-    check::that(format_args!("RAM that was covered holds {seen:#x}"), [PATTERN, !0].contains(&seen));
+    check::that(
+        format_args!("RAM that was covered holds {seen:#x}"),
+        [PATTERN, !0].contains(&seen),
+    );
     probe_while_decoded(device, msix, home);
 }
 

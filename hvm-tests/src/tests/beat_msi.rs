@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! MSI with every vector that the device has: interrupts come until the guest is ended. For attempts from elsewhere.
+//! MSI with every vector that the device has: interrupts come until the guest is ended. For
+//! attempts from elsewhere.
 
 use crate::{Device, Message, Msi, apic, cases};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Accesses beside and across ports 0xCF8 to 0xCFF, a disabled address port, functions that are not there: none of
-//! them may crash anything or change the MSI capability.
+//! Accesses beside and across ports 0xCF8 to 0xCFF, a disabled address port, functions that are not
+//! there: none of them may crash anything or change the MSI capability.
 
 use crate::msi::{ADDRESS, CONTROL};
 use crate::pci::{self, Function, Width};
@@ -49,15 +49,10 @@ fn reads(msi: Msi, function: Function) {
     }
 }
 
-/// Writes that cross a port's end, at a register that cannot change; zero does no harm to the ports around.
+/// Writes that cross a port's end, at a register that cannot change; zero does no harm to the ports
+/// around.
 fn writes(_: Msi, function: Function) {
-    for port in [
-        pci::ADDRESS + 2,
-        pci::ADDRESS + 3,
-        pci::DATA + 1,
-        pci::DATA + 2,
-        pci::DATA + 3,
-    ] {
+    for port in [pci::ADDRESS + 2, pci::ADDRESS + 3, pci::DATA + 1, pci::DATA + 2, pci::DATA + 3] {
         function.select(READ_ONLY);
         if port % 4 != 2 {
             u16::output(port, 0);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Bits 27:24 of the address port, which some AMD processors take for a register's upper bits. Whether they count here or
-//! not: what reads back in the capability is what delivers, and a register above 255 is none of the capability's.
+//! Bits 27:24 of the address port, which some AMD processors take for a register's upper bits.
+//! Whether they count here or not: what reads back in the capability is what delivers, and a
+//! register above 255 is none of the capability's.
 
 use crate::pci::{ADDRESS, DATA, Width};
 use crate::{Device, Message, Msi, apic, check};
@@ -23,7 +24,10 @@ pub fn run(device: &dyn Device) {
         write(extended.into(), msi.data(), u16::from(VECTOR + extended));
         let seen = msi.message();
         let known = [ours.data, u32::from(VECTOR + extended)].contains(&seen.data);
-        check::that(format_args!("{extended:#x}: expected one of both messages, saw {seen:x?}"), known);
+        check::that(
+            format_args!("{extended:#x}: expected one of both messages, saw {seen:x?}"),
+            known,
+        );
         check::delivers("as it reads back", device, 1, (0, seen.data as u8));
         write(extended.into(), crate::msi::CONTROL, 0);
         match msi.control() & 1 {

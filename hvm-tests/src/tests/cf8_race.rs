@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One vCPU changes the address port as fast as it can between two registers while the other uses the data port: each
-//! access reaches one of them, no third, and what reads back is what delivers.
+//! One vCPU changes the address port as fast as it can between two registers while the other uses
+//! the data port: each access reaches one of them, no third, and what reads back is what delivers.
 
 use crate::pci::{Function, Width};
 use crate::{Device, Message, Msi, apic, check, devices, time, vcpu};
@@ -58,7 +58,10 @@ fn race(pair: [&dyn Device; 2], what: &str, offset: u8) {
     check::that(format_args!("{what}: no other register changes"), before == after);
     for msi in msi_of(pair) {
         let seen = msi.message();
-        check::that(format_args!("{what}: {seen:x?} is one of those written"), known(seen.data as u16));
+        check::that(
+            format_args!("{what}: {seen:x?} is one of those written"),
+            known(seen.data as u16),
+        );
     }
 }
 
@@ -76,5 +79,9 @@ fn known(data: u16) -> bool {
 /// All that the race must not change.
 fn state(function: Function, msi: Msi) -> ([u32; 16], u16, [u32; 2]) {
     let message = msi.message();
-    (HEADER.map(|register| function.read(register)), msi.control(), [message.address, message.upper])
+    (
+        HEADER.map(|register| function.read(register)),
+        msi.control(),
+        [message.address, message.upper],
+    )
 }

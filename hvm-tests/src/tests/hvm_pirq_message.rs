@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A guest that may have PIRQs asks for its device's interrupts as Linux does with them: vector 0, and a PIRQ's number for
-//! a destination. That is no message of hardware: nothing comes, as a vector or an event, and a valid one works at once.
+//! A guest that may have PIRQs asks for its device's interrupts as Linux does with them: vector 0,
+//! and a PIRQ's number for a destination. That is no message of hardware: nothing comes, as a
+//! vector or an event, and a valid one works at once.
 
 use crate::cases::{self, FIRST};
 use crate::xen::{self, Kind};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Nothing happens: the device is found and placed, its MSI is left as reset made it. Others try what they can.
+//! Nothing happens: the device is found and placed, its MSI is left as reset made it. Others try
+//! what they can.
 
 use crate::{Device, Message, Msi, check, say, time};
 

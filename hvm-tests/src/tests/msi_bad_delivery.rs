@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Delivery modes that would reach past the guest's interrupt handlers: SMI, NMI, INIT, ExtINT, and reserved ones.
+//! Delivery modes that would reach past the guest's interrupt handlers: SMI, NMI, INIT, ExtINT, and
+//! reserved ones.
 
 use crate::{Device, invalid};
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! MSI is switched on while the registers still hold what reset left there. The guest sees the bit set; whether it
-//! reached the device is for an observer outside to say, so this image never programs a valid message.
+//! MSI is switched on while the registers still hold what reset left there. The guest sees the bit
+//! set; whether it reached the device is for an observer outside to say, so this image never
+//! programs a valid message.
 
 use crate::{Device, Message, Msi, check};
 

@@ -15,9 +15,17 @@ pub fn run(device: &dyn Device) {
         msi.enable(on);
         for pattern in [!0, 0xaaaa_aaaa, 0x5555_5555, 0u32] {
             msi.write(mask, pattern);
-            check::equal(format_args!("mask after writing {pattern:#x}"), pattern & bits, msi.read::<u32>(mask));
+            check::equal(
+                format_args!("mask after writing {pattern:#x}"),
+                pattern & bits,
+                msi.read::<u32>(mask),
+            );
             msi.write(mask + PENDING, pattern);
-            check::equal(format_args!("pending after writing {pattern:#x}"), 0u32, msi.read::<u32>(mask + PENDING));
+            check::equal(
+                format_args!("pending after writing {pattern:#x}"),
+                0u32,
+                msi.read::<u32>(mask + PENDING),
+            );
         }
         msi.write(mask, 1u8);
         check::equal(format_args!("mask after writing one byte"), 1u32, msi.read::<u32>(mask));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! A block of vectors with one that no message may carry is refused whole; the same data with fewer vectors, all of
-//! them good, is not.
+//! A block of vectors with one that no message may carry is refused whole; the same data with fewer
+//! vectors, all of them good, is not.
 
 use crate::{Device, Message, Msi, apic, check};
 

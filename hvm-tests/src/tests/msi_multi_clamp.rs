@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! More vectors than the device has are never in use: what reads back is what it has, and all of those arrive.
+//! More vectors than the device has are never in use: what reads back is what it has, and all of
+//! those arrive.
 
 use crate::{Device, Message, Msi, apic, check};
 
@@ -11,7 +12,11 @@ pub fn run(device: &dyn Device) {
     msi.program(Message::fixed(apic::id(), FIRST));
     for asked in msi.capable() + 1..8 {
         msi.enable_several(asked);
-        check::equal(format_args!("log2 of vectors in use, {asked} asked for"), msi.capable(), msi.multiple());
+        check::equal(
+            format_args!("log2 of vectors in use, {asked} asked for"),
+            msi.capable(),
+            msi.multiple(),
+        );
         let last = (1u32 << msi.capable()) - 1;
         for n in [0, last] {
             check::delivers("first and last", (device, n), TIMES, (0, FIRST + n as u8));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The low bits of the data are the device's to fill: whatever stands there reads back, and vector n arrives.
+//! The low bits of the data are the device's to fill: whatever stands there reads back, and vector
+//! n arrives.
 
 use crate::{Device, Message, Msi, apic, check};
 
@@ -16,7 +17,12 @@ pub fn run(device: &dyn Device) {
             msi.enable_several(log2);
             check::reads_back("with low bits", msi, message);
             for n in [0, (1 << log2) - 1] {
-                check::delivers("in place of the low bits", (device, n), TIMES, (0, first + n as u8));
+                check::delivers(
+                    "in place of the low bits",
+                    (device, n),
+                    TIMES,
+                    (0, first + n as u8),
+                );
             }
             msi.enable(false);
         }

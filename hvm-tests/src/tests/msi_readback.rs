@@ -27,11 +27,7 @@ pub fn run(device: &dyn Device) {
         msi.write(CONTROL, others | enable);
         check::equal(format_args!("control"), others | enable, msi.control());
         registers(msi, if enable == 0 { "MSI off" } else { "MSI on" });
-        check::equal(
-            format_args!("control after the registers"),
-            others | enable,
-            msi.control(),
-        );
+        check::equal(format_args!("control after the registers"), others | enable, msi.control());
     }
     msi.enable(false);
     fixed_bits(msi, before);
@@ -49,11 +45,7 @@ fn registers(msi: Msi, state: &str) {
     }
     // All of them keep their own value at once.
     let upper = msi.upper().map_or(0, |_| 0x1234_5678);
-    let message = Message {
-        address: 0xfee0_1000,
-        upper,
-        data: 0x4123,
-    };
+    let message = Message { address: 0xfee0_1000, upper, data: 0x4123 };
     msi.program(message);
     check::reads_back(state, msi, message);
 }
@@ -86,11 +78,7 @@ fn data(msi: Msi, state: &str, pattern: u32) {
 fn fixed_bits(msi: Msi, before: u16) {
     let header = msi.read::<u16>(0);
     msi.write(0, !header);
-    check::equal(
-        format_args!("header after writing its complement"),
-        header,
-        msi.read::<u16>(0),
-    );
+    check::equal(format_args!("header after writing its complement"), header, msi.read::<u16>(0));
     let writable = ENABLE | MULTIPLE;
     msi.write(CONTROL, !before & !writable);
     check::equal(

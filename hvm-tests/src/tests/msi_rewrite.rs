@@ -61,8 +61,8 @@ fn unchanged(device: &dyn Device, msi: Msi, ids: [u8; 2]) {
     check::delivers("the same message again", device, TIMES, (0, FIRST));
 }
 
-/// While what stands in the registers is invalid, the last valid message stays live; plain hardware would lose the
-/// interrupt, so there nothing is raised meanwhile.
+/// While what stands in the registers is invalid, the last valid message stays live; plain hardware
+/// would lose the interrupt, so there nothing is raised meanwhile.
 fn mixed(device: &dyn Device, msi: Msi, ids: [u8; 2]) {
     let quiet = hypervisor::bare();
     let still = |what: &str| {

@@ -6,7 +6,8 @@ use crate::pci::Width;
 use crate::{Device, Message, Msi, apic, check, hypervisor};
 
 const VECTOR: u8 = 0x54;
-/// Bytes of a capability with a 64-bit address and no mask bits, to the end of the dword with the data.
+/// Bytes of a capability with a 64-bit address and no mask bits, to the end of the dword with the
+/// data.
 const LONGEST: usize = 16;
 const ROUNDS: u32 = 4;
 
@@ -45,11 +46,7 @@ impl Model {
         writable[usize::from(ADDRESS)] = 0xfc;
         let mut bytes = [0; LONGEST];
         (0..length).for_each(|offset| bytes[usize::from(offset)] = msi.read(offset));
-        Self {
-            length,
-            bytes,
-            writable,
-        }
+        Self { length, bytes, writable }
     }
 
     fn write(&mut self, offset: usize, bytes: u8, value: u32) {
@@ -60,9 +57,7 @@ impl Model {
     }
 
     fn read(&self, offset: usize, bytes: u8) -> u32 {
-        (0..usize::from(bytes))
-            .map(|n| u32::from(self.bytes[offset + n]) << (8 * n))
-            .sum()
+        (0..usize::from(bytes)).map(|n| u32::from(self.bytes[offset + n]) << (8 * n)).sum()
     }
 }
 
@@ -133,11 +128,9 @@ fn enable_by_any_width(device: &dyn Device, msi: Msi) {
         ("4 bytes at the header", possible::<u32>(0), |msi, control| {
             msi.write(0, u32::from(control) << 16 | 0xffff)
         }),
-        (
-            "2 bytes from the next pointer on",
-            possible::<u16>(1),
-            |msi, control| msi.write(1, control << 8 | 0xff),
-        ),
+        ("2 bytes from the next pointer on", possible::<u16>(1), |msi, control| {
+            msi.write(1, control << 8 | 0xff)
+        }),
         ("2 bytes at control", possible::<u16>(CONTROL), |msi, control| {
             msi.write(CONTROL, control)
         }),
@@ -176,11 +169,7 @@ fn enable_by_any_width(device: &dyn Device, msi: Msi) {
 /// A message written byte by byte is the message that arrives.
 fn message_by_bytes(device: &dyn Device, msi: Msi) {
     let message = Message::fixed(apic::id(), VECTOR + 1);
-    msi.program(Message {
-        address: 0,
-        upper: 0,
-        data: 0,
-    });
+    msi.program(Message { address: 0, upper: 0, data: 0 });
     for (offset, byte) in (ADDRESS..).zip(message.address.to_le_bytes()) {
         msi.write(offset, byte);
     }

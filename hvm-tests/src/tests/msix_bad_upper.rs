@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An entry's address above 4 GiB is no interrupt's; nor may the data have bits above the lowest 16.
+//! An entry's address above 4 GiB is no interrupt's; nor may the data have bits above the lowest
+//! 16.
 
 use crate::{Device, Message, hypervisor, invalid};
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! What follows the table's last entry, to the end of the page, is not the table: writes there change no entry.
+//! What follows the table's last entry, to the end of the page, is not the table: writes there
+//! change no entry.
 
 use crate::mmio;
 use crate::msix::ENTRY;
@@ -24,7 +25,11 @@ pub fn run(device: &dyn Device) {
             let before = mmio::read::<u32>(place);
             mmio::write(place, 0u32);
             mmio::write(place, !0u32);
-            check::equal(format_args!("dword {:#x} beyond the table", place - end), before, mmio::read::<u32>(place));
+            check::equal(
+                format_args!("dword {:#x} beyond the table", place - end),
+                before,
+                mmio::read::<u32>(place),
+            );
         }
         place += ENTRY * 4 + 4;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One vCPU programs, masks, unmasks and turns on a table with hundreds of entries, again and again. How long meanwhile a
-//! read of the capability takes on the other vCPU is measured and printed: it is a figure, no verdict.
+//! One vCPU programs, masks, unmasks and turns on a table with hundreds of entries, again and
+//! again. How long meanwhile a read of the capability takes on the other vCPU is measured and
+//! printed: it is a figure, no verdict.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -54,9 +55,12 @@ impl Times {
     /// One line, with the longest as a multiple of a usual access.
     fn show(&self, what: &str, usual: u64) {
         let multiple = |ticks: u64| ticks / usual.max(1);
-        let [half, most, longest] = [self.of_thousand(500), self.of_thousand(999), self.longest.load(Relaxed)].map(multiple);
+        let [half, most, longest] =
+            [self.of_thousand(500), self.of_thousand(999), self.longest.load(Relaxed)]
+                .map(multiple);
         say!(
-            "Access {what}: {} times; half take less than {half} times {usual} ticks, 999 of 1000 less than {most}, the longest {longest}",
+            "Access {what}: {} times; half take less than {half} times {usual} ticks, \
+            999 of 1000 less than {most}, the longest {longest}",
             self.count()
         );
     }
@@ -69,22 +73,22 @@ pub fn run(device: &dyn Device) {
     check::that(format_args!("the table has {size} entries, hundreds"), size >= 256);
     let port = device.function().select(msix.start() + msix::CONTROL);
     let [alone, meanwhile] = [const { Times::new() }; 2];
-    let read = |times: &Times| times.measure(|| {
-        u16::input(port);
-    });
+    let read = |times: &Times| {
+        times.measure(|| {
+            u16::input(port);
+        })
+    };
     storm.phase("alone", ALONE_MS, |_| time::spin(1), |_| read(&alone));
     // The address port stays: neither vCPU waits for the other in the guest.
     let message = |n: u32| Message::fixed(apic::id(), FIRST + (n % VECTORS) as u8);
     let set = |bits: u16| u16::output(port, bits);
-    let round = |n: usize| {
-        match n % 6 {
-            0 => (0..size).for_each(|n| msix.program(n, message(n))),
-            1 => [0, ENABLE, ENABLE | FUNCTION_MASK, ENABLE].into_iter().for_each(set),
-            2 => (0..size).for_each(|n| msix.mask(n, true)),
-            3 => (0..size).for_each(|n| msix.mask(n, false)),
-            4 => msix.clear_table(),
-            _ => [0, ENABLE].into_iter().for_each(set),
-        }
+    let round = |n: usize| match n % 6 {
+        0 => (0..size).for_each(|n| msix.program(n, message(n))),
+        1 => [0, ENABLE, ENABLE | FUNCTION_MASK, ENABLE].into_iter().for_each(set),
+        2 => (0..size).for_each(|n| msix.mask(n, true)),
+        3 => (0..size).for_each(|n| msix.mask(n, false)),
+        4 => msix.clear_table(),
+        _ => [0, ENABLE].into_iter().for_each(set),
     };
     storm.phase("the whole table", PHASE_MS, round, |_| read(&meanwhile));
     alone.show("alone", alone.of_thousand(500));
@@ -94,7 +98,9 @@ pub fn run(device: &dyn Device) {
     let chosen = [0, device.sources() - 1];
     chosen.into_iter().for_each(|n| msix.program(n, message(n)));
     storm::rest(device);
-    chosen.into_iter().for_each(|n| check::delivers("afterwards", (device, n), 2, (0, message(n).data as u8)));
+    chosen
+        .into_iter()
+        .for_each(|n| check::delivers("afterwards", (device, n), 2, (0, message(n).data as u8)));
     msix.program(size - 1, message(1));
     check::entry_reads_back("the last entry", (msix, size - 1), message(1));
     msix.enable(false);

@@ -9,7 +9,9 @@ type Write = fn(Msix, u16);
 const WAYS: [(&str, Write); 3] = [
     ("4 bytes at the header", |msix, control| msix.write(0, u32::from(control) << 16 | 0xffff)),
     ("2 bytes at control", |msix, control| msix.write(CONTROL, control)),
-    ("1 byte at control's upper half", |msix, control| msix.write(CONTROL + 1, (control >> 8) as u8)),
+    ("1 byte at control's upper half", |msix, control| {
+        msix.write(CONTROL + 1, (control >> 8) as u8)
+    }),
 ];
 
 pub fn run(device: &dyn Device) {
@@ -24,7 +26,12 @@ pub fn run(device: &dyn Device) {
         check::delivers_nothing(what, device);
         check::lets_through(what, device, || write(msix, ENABLE), (0, cases::VECTOR));
         msix.write(CONTROL, !0u8);
-        check::delivers("1 byte at control's lower half, which has neither", device, 2, (0, cases::VECTOR));
+        check::delivers(
+            "1 byte at control's lower half, which has neither",
+            device,
+            2,
+            (0, cases::VECTOR),
+        );
         write(msix, 0);
         check::equal(format_args!("{what}: control, off"), size, msix.control());
         check::equal(format_args!("{what}: header"), header, msix.read::<u16>(0));

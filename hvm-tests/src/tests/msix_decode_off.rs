@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! With memory decoding off, nobody answers at the table: writes are lost, reads are ones. On again, all is as before.
+//! With memory decoding off, nobody answers at the table: writes are lost, reads are ones. On
+//! again, all is as before.
 
 use crate::msix::VECTOR_CONTROL;
 use crate::{Device, Msix, cases, check, hypervisor};
@@ -21,7 +22,11 @@ pub fn run(device: &dyn Device) {
             check::equal(format_args!("vector control while decoding is off"), !0u32, seen[1]);
         }
         check::entry_reads_back("decoding on again", (msix, 0), cases::message());
-        check::equal(format_args!("vector control afterwards"), 0u32, msix.entry::<u32>(0, VECTOR_CONTROL));
+        check::equal(
+            format_args!("vector control afterwards"),
+            0u32,
+            msix.entry::<u32>(0, VECTOR_CONTROL),
+        );
     }
     check::delivers("afterwards", device, 2, (0, cases::VECTOR));
     msix.enable(false);

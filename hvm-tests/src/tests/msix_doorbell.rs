@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Somebody outside fires the vectors this asks for: each arrives as its own, or waits while its entry is masked.
+//! Somebody outside fires the vectors this asks for: each arrives as its own, or waits while its
+//! entry is masked.
 
 use crate::{Device, Message, Msix, apic, check, interrupts, say, time};
 

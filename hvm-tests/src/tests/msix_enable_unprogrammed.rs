@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! MSI-X is switched on with nothing in the table: masked entries stay silent, and so does one that is unmasked with
-//! no message.
+//! MSI-X is switched on with nothing in the table: masked entries stay silent, and so does one that
+//! is unmasked with no message.
 
 use crate::msix::ENABLE;
 use crate::{Device, Message, Msix, cases, check};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! More entries are unmasked than there are interrupts to be had: those beyond stay silent and disturb nobody, and they
-//! work once the others are gone.
+//! More entries are unmasked than there are interrupts to be had: those beyond stay silent and
+//! disturb nobody, and they work once the others are gone.
 
 use crate::interrupts::{count, forget, total};
 use crate::{Device, Message, Msix, apic, check, hypervisor, say, time};
@@ -41,7 +41,8 @@ fn unmask(msix: Msix, n: u32) {
     msix.program(n, Message::fixed(apic::id(), FIRST + n as u8));
 }
 
-/// Raises every source; how many of them arrive, which must be the first ones, on their own vectors.
+/// Raises every source; how many of them arrive, which must be the first ones, on their own
+/// vectors.
 fn raise_all(device: &dyn Device) -> u32 {
     forget();
     (0..device.sources()).for_each(|n| device.raise(n));

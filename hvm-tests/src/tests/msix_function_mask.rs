@@ -18,9 +18,22 @@ pub fn run(device: &dyn Device) {
         msix.set(ENABLE | FUNCTION_MASK);
         check::equal(format_args!("control's upper bits"), 3u16, msix.control() >> 14);
         check::silent("function mask", || (0..sources).for_each(|n| device.raise(n)));
-        check::that(format_args!("the first {sources} are pending"), msix.all_pending().eq(0..sources));
-        check::lets_all_through("function mask cleared", device, sources, || msix.enable(true), FIRST);
-        check::equal(format_args!("pending bits afterwards"), 0u64, msix.all_pending().count() as u64);
+        check::that(
+            format_args!("the first {sources} are pending"),
+            msix.all_pending().eq(0..sources),
+        );
+        check::lets_all_through(
+            "function mask cleared",
+            device,
+            sources,
+            || msix.enable(true),
+            FIRST,
+        );
+        check::equal(
+            format_args!("pending bits afterwards"),
+            0u64,
+            msix.all_pending().count() as u64,
+        );
     }
     msix.enable(false);
 }

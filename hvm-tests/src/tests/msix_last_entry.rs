@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Only the last entry that the device can raise is used; the table's very last keeps what is written to it.
+//! Only the last entry that the device can raise is used; the table's very last keeps what is
+//! written to it.
 
 use crate::{Device, Msix, cases, check};
 

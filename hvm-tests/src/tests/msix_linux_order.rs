@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! As Linux does it: on with the function mask, all entries masked, INTx off, function mask off, and then each entry
-//! filled and unmasked when its handler is there.
+//! As Linux does it: on with the function mask, all entries masked, INTx off, function mask off,
+//! and then each entry filled and unmasked when its handler is there.
 
 use crate::msix::{ENABLE, FUNCTION_MASK};
 use crate::{Device, Message, Msix, apic, check};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An entry is masked and unmasked in a loop, as under load: none of what is raised meanwhile is lost or doubled.
+//! An entry is masked and unmasked in a loop, as under load: none of what is raised meanwhile is
+//! lost or doubled.
 
 use crate::{Device, Message, Msix, apic, check};
 

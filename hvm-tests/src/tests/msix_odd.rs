@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Accesses of 1 and 2 bytes, and those that are not aligned, never reach the table: writes are lost, reads are ones.
+//! Accesses of 1 and 2 bytes, and those that are not aligned, never reach the table: writes are
+//! lost, reads are ones.
 
 use crate::mmio::{self, Value};
 use crate::msix::ENTRY;

@@ -20,7 +20,13 @@ pub fn run(device: &dyn Device) {
     written(msix, 0);
     check::silent("masked", || (0..sources).for_each(|n| device.raise(n)));
     written(msix, all);
-    check::lets_all_through("unmasked", device, sources, || (0..sources).for_each(|n| msix.mask(n, false)), FIRST);
+    check::lets_all_through(
+        "unmasked",
+        device,
+        sources,
+        || (0..sources).for_each(|n| msix.mask(n, false)),
+        FIRST,
+    );
     written(msix, 0);
     msix.enable(false);
 }
@@ -31,7 +37,15 @@ fn written(msix: Msix, bits: u64) {
         mmio::write(msix.pba(), pattern);
         mmio::write(msix.pba(), pattern as u32);
         mmio::write(msix.pba() + 4, pattern as u32);
-        check::equal(format_args!("8 bytes after writing {pattern:#x}"), bits, mmio::read::<u64>(msix.pba()));
-        check::equal(format_args!("4 bytes after writing {pattern:#x}"), bits as u32, mmio::read::<u32>(msix.pba()));
+        check::equal(
+            format_args!("8 bytes after writing {pattern:#x}"),
+            bits,
+            mmio::read::<u64>(msix.pba()),
+        );
+        check::equal(
+            format_args!("4 bytes after writing {pattern:#x}"),
+            bits as u32,
+            mmio::read::<u32>(msix.pba()),
+        );
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! An entry's mask holds its message back, and no other's; its pending bit shows it; unmasked, it arrives once.
+//! An entry's mask holds its message back, and no other's; its pending bit shows it; unmasked, it
+//! arrives once.
 
 use crate::cases::{self, FIRST};
 use crate::{Device, check};

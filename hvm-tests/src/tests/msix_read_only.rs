@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Of the capability, only enable and function mask can be written: size, places, ID and next pointer stay.
+//! Of the capability, only enable and function mask can be written: size, places, ID and next
+//! pointer stay.
 
 use crate::msix::{CONTROL, ENABLE, FUNCTION_MASK, PBA, TABLE};
 use crate::{Device, Msix, check};
@@ -9,7 +10,11 @@ pub fn run(device: &dyn Device) {
     let before = [0, TABLE, PBA].map(|register| msix.read::<u32>(register));
     let same = |what: &str| {
         for (register, expected) in [0, TABLE, PBA].into_iter().zip(before) {
-            check::equal(format_args!("{what}: register +{register:#x}"), expected, msix.read::<u32>(register));
+            check::equal(
+                format_args!("{what}: register +{register:#x}"),
+                expected,
+                msix.read::<u32>(register),
+            );
         }
     };
     for pattern in [0u32, !0, 0x5a5a_5a5a] {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Several entries carry the same message, as where a driver has fewer handlers than the device has entries.
+//! Several entries carry the same message, as where a driver has fewer handlers than the device has
+//! entries.
 
 use crate::{Device, Msix, cases, check};
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! MSI-X, its function mask and an entry's mask are turned on and off without a pause while the device raises.
+//! MSI-X, its function mask and an entry's mask are turned on and off without a pause while the
+//! device raises.
 
 use crate::msix::{ENABLE, FUNCTION_MASK};
 use crate::{Device, Msix, cases};

@@ -19,7 +19,11 @@ pub fn run(device: &dyn Device) {
     for (n, value) in seen.into_iter().enumerate().filter(|(n, _)| n % 4 != 3) {
         // Address bits 1:0 are no address.
         let expected = if n % 4 == 0 { 0x1111_1110 } else { 0x1111_1111 };
-        check::equal(format_args!("dword {n} after filling"), expected & !low_bits(n), value & !low_bits(n));
+        check::equal(
+            format_args!("dword {n} after filling"),
+            expected & !low_bits(n),
+            value & !low_bits(n),
+        );
     }
     msix.mask(0, true);
     msix.mask(1, true);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! String instructions across the table's ends, backwards, from the table to itself, and to and from the ports of
-//! configuration space.
+//! String instructions across the table's ends, backwards, from the table to itself, and to and
+//! from the ports of configuration space.
 
 use crate::msix::ENTRY;
 use crate::pci::{self, Width};
@@ -39,7 +39,10 @@ fn across(start: usize, backwards: bool) {
     mmio::copy(values.as_ptr() as usize, start, DWORDS, backwards);
     let mut after = [0; DWORDS];
     mmio::copy(start, after.as_mut_ptr() as usize, DWORDS, backwards);
-    check::that(format_args!("what was read and written reads the same: {values:x?}, {after:x?}"), values == after);
+    check::that(
+        format_args!("what was read and written reads the same: {values:x?}, {after:x?}"),
+        values == after,
+    );
 }
 
 /// Of several dwords written to one port, the last counts; several reads read the same.
@@ -50,10 +53,17 @@ fn ports(device: &dyn Device, msix: Msix) {
     pci::output_string(pci::DATA, &[control & 0xffff, masked, control & 0xffff, masked]);
     let mut seen = [0; 4];
     pci::input_string(pci::DATA, &mut seen);
-    check::that(format_args!("control by string instructions: {seen:x?}"), seen.iter().all(|&value| value == masked));
+    check::that(
+        format_args!("control by string instructions: {seen:x?}"),
+        seen.iter().all(|&value| value == masked),
+    );
     let addresses = [0, 0x20, 0x34, 0].map(|register| device.function().address(register));
     pci::output_string(pci::ADDRESS, &addresses);
-    check::equal(format_args!("ID after a string of addresses"), device.function().id(), u32::input(pci::DATA));
+    check::equal(
+        format_args!("ID after a string of addresses"),
+        device.function().id(),
+        u32::input(pci::DATA),
+    );
     device.function().write(msix.start(), control);
     msix.program(0, cases::message());
     check::after_pending();

@@ -30,7 +30,11 @@ fn both_ways(msix: Msix, entry: u32) {
     msix.write_message(entry, Message { address, upper, data });
     let wide = u64::from(upper) << 32 | u64::from(address);
     check::equal(format_args!("address by 8 bytes"), wide, msix.entry::<u64>(entry, 0));
-    check::equal(format_args!("data and mask by 8 bytes"), 1 << 32 | u64::from(data), msix.entry::<u64>(entry, DATA));
+    check::equal(
+        format_args!("data and mask by 8 bytes"),
+        1 << 32 | u64::from(data),
+        msix.entry::<u64>(entry, DATA),
+    );
     msix.set_entry(entry, 0, !wide & !3);
     msix.set_entry(entry, DATA, 1u64 << 32 | u64::from(!data));
     check::equal(format_args!("address by 4 bytes"), !address & !3, msix.entry::<u32>(entry, 0));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! As Windows does it: an entry is unmasked twice, with its message written in between or before; and masked twice.
+//! As Windows does it: an entry is unmasked twice, with its message written in between or before;
+//! and masked twice.
 
 use crate::msix::{DATA, UPPER};
 use crate::{Device, Message, Msix, apic, check};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Two functions with MSI at once: each arrives on its own vector, and what is done to one leaves the other alone.
+//! Two functions with MSI at once: each arrives on its own vector, and what is done to one leaves
+//! the other alone.
 
 use crate::{Device, Message, Msi, apic, check, devices};
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Two functions with MSI-X at once, all their entries on vectors of their own; what is done to one leaves the other
-//! alone.
+//! Two functions with MSI-X at once, all their entries on vectors of their own; what is done to one
+//! leaves the other alone.
 
 use crate::{Device, Message, Msix, apic, check, devices};
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! XSA-16, 96, 237 and more, where Xen lets a guest have PIRQs: the guest binds the PIRQs behind its own device's messages
-//! to event channels, and unmaps them. Messages arrive as vectors or as events, and when it is over as vectors again.
-//! In the end it takes and maps all there is.
+//! XSA-16, 96, 237 and more, where Xen lets a guest have PIRQs: the guest binds the PIRQs behind
+//! its own device's messages to event channels, and unmaps them. Messages arrive as vectors or as
+//! events, and when it is over as vectors again. In the end it takes and maps all there is.
 
 use crate::interrupts::{count, forget, total};
 use crate::xen::{self, Kind, Map};
@@ -59,7 +59,10 @@ fn bound(device: &dyn Device, sources: u32) {
         let [vectors, events] = [cases::FIRST + n as u8, EVENT].map(|vector| count(0, vector));
         say!("source {n}, bound: {vectors} as a vector, {events} as an event");
         let seen = vectors + events;
-        check::that(format_args!("source {n}, bound: {} interrupts, {seen} of them known", total()), seen == total());
+        check::that(
+            format_args!("source {n}, bound: {} interrupts, {seen} of them known", total()),
+            seen == total(),
+        );
     }
     close_all(ports);
 }
@@ -81,7 +84,8 @@ fn bind_all() -> Option<(u32, u32)> {
     let mut bound: Option<(u32, u32)> = None;
     for pirq in 0..PIRQS {
         if let Ok(port) = xen::bind(pirq) {
-            bound = Some(bound.map_or((port, port), |(least, most)| (least.min(port), most.max(port))));
+            bound =
+                Some(bound.map_or((port, port), |(least, most)| (least.min(port), most.max(port))));
         }
     }
     check::that(format_args!("some PIRQ can be bound"), bound.is_some());
@@ -110,11 +114,7 @@ fn ask_for_more() {
     }
     for index in (0..64).chain([-1, i32::MIN, i32::MAX, 1 << 16]) {
         for pirq in [-1, index] {
-            let mut map = Map {
-                index,
-                pirq,
-                ..Map::new(Kind::Gsi)
-            };
+            let mut map = Map { index, pirq, ..Map::new(Kind::Gsi) };
             map.ask();
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The device sleeps in D3hot with messages on, is touched meanwhile, and comes back: with its state restored as Linux
-//! does, and, where No_Soft_Reset says that it keeps all, with none of it.
+//! The device sleeps in D3hot with messages on, is touched meanwhile, and comes back: with its
+//! state restored as Linux does, and, where No_Soft_Reset says that it keeps all, with none of it.
 
 use crate::cases::{self, FIRST, VECTOR};
 use crate::pci::Function;
@@ -33,7 +33,9 @@ pub fn run(device: &dyn Device) {
     say!("Control and status: {:#06x}", power.read());
     let keeps_all = power.read() & NO_SOFT_RESET != 0;
     if !keeps_all && !device.set_up_again() {
-        return report::skip(format_args!("the device comes back reset, and cannot be set up again"));
+        return report::skip(format_args!(
+            "the device comes back reset, and cannot be set up again"
+        ));
     }
     let ways: &[bool] = if keeps_all { &[true, false] } else { &[true] };
     for _ in 0..ROUNDS {
@@ -84,7 +86,8 @@ fn save(function: Function) -> [u32; HEADER] {
     core::array::from_fn(|n| function.read(4 * n as u8))
 }
 
-/// What is not as it was is written again if asked for: base address registers before the command register.
+/// What is not as it was is written again if asked for: base address registers before the command
+/// register.
 fn wake(device: &dyn Device, saved: [u32; HEADER], restore: bool) {
     if !restore {
         return;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The guest ends while everything is on and the device raises as fast as it can. Nothing of it may stay behind.
+//! The guest ends while everything is on and the device raises as fast as it can. Nothing of it may
+//! stay behind.
 
 use crate::{Device, Message, Msi, Msix, cases, check, report, time, vcpu};
 

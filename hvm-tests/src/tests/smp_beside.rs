@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Prints what is beside MSI-X table and pending bits on their pages, dword by dword: for those who know what is there.
+//! Prints what is beside MSI-X table and pending bits on their pages, dword by dword: for those who
+//! know what is there.
 
 use crate::msix::{self, ENTRY};
 use crate::{Device, Msix, mmio, say};
@@ -20,14 +21,18 @@ pub fn run(device: &dyn Device) {
     let pba = msix.pba()..msix.pba() + msix.size().div_ceil(64) as usize * 8;
     let mut printed = 0;
     let mut read = 0;
-    let pages = |range: &core::ops::Range<usize>| (range.start & !(PAGE - 1)..range.end).step_by(PAGE);
+    let pages =
+        |range: &core::ops::Range<usize>| (range.start & !(PAGE - 1)..range.end).step_by(PAGE);
     let bar = |place: u8| {
         let place = msix.read::<u32>(place);
         (place & BAR, (place & !BAR) as usize)
     };
     let (table_bar, table_offset) = bar(msix::TABLE);
     let (pba_bar, pba_offset) = bar(msix::PBA);
-    say!("Table: BAR {table_bar} offset {table_offset:#x}, {} entries of {ENTRY} bytes", msix.size());
+    say!(
+        "Table: BAR {table_bar} offset {table_offset:#x}, {} entries of {ENTRY} bytes",
+        msix.size()
+    );
     say!("Pending bits: BAR {pba_bar} offset {pba_offset:#x}");
     let shared = pages(&pba).filter(|page| !pages(&table).any(|other| other == *page));
     let first = pages(&table).map(|page| (page, table.start - table_offset));

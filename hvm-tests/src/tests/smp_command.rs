@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! MSI-X and MSI are turned on and off in turn, and the guest leaves Command alone: for attempts from elsewhere on Command and
-//! power state. What comes meanwhile is printed; in the end each must work.
+//! MSI-X and MSI are turned on and off in turn, and the guest leaves Command alone: for attempts
+//! from elsewhere on Command and power state. What comes meanwhile is printed; in the end each must
+//! work.
 
 use crate::cases::{self, FIRST, VECTOR};
 use crate::interrupts::{count, forget};
@@ -33,7 +34,10 @@ pub fn run(device: &dyn Device) {
         });
         let command = function.read::<u16>(COMMAND);
         let [by_msi, by_msix] = [VECTOR, FIRST].map(|vector| count(0, vector));
-        say!("Beat {beat}: {turns} turns, {by_msi} by MSI, {by_msix} by MSI-X, Command {command:#06x}");
+        say!(
+            "Beat {beat}: {turns} turns, {by_msi} by MSI, {by_msix} by MSI-X, \
+            Command {command:#06x}"
+        );
     }
     time::wait(REST_MS);
     let command = function.read::<u16>(COMMAND) & (BUS_MASTER | INTX_DISABLE);

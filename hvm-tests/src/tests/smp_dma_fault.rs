@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! The device reads and writes memory that nobody gave it, while a vCPU rewrites its message: guest and messages survive.
-//! Where faults come thick, Xen takes bus mastering away from the device, and the guest can have it back.
+//! The device reads and writes memory that nobody gave it, while a vCPU rewrites its message: guest
+//! and messages survive. Where faults come thick, Xen takes bus mastering away from the device, and
+//! the guest can have it back.
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -36,16 +37,25 @@ pub fn run(device: &dyn Device) {
     check::delivers("at first", device, 2, storm::target(0));
     for (what, bytes) in [("few faults", FEW), ("many faults", MANY)] {
         let begun = AtomicU32::new(0);
-        storm.phase(what, PHASE_MS, |n| msi.program(storm::message(ids, n)), |_| {
-            device.again(0);
-            storm::look();
-            if idle(device) && begun.load(Relaxed) < MOST {
-                transfer(device, begun.fetch_add(1, Relaxed), bytes);
-            }
-        });
+        storm.phase(
+            what,
+            PHASE_MS,
+            |n| msi.program(storm::message(ids, n)),
+            |_| {
+                device.again(0);
+                storm::look();
+                if idle(device) && begun.load(Relaxed) < MOST {
+                    transfer(device, begun.fetch_add(1, Relaxed), bytes);
+                }
+            },
+        );
         time::until(TRANSFER_MS, || idle(device));
         let master = function.read::<u16>(COMMAND) & BUS_MASTER != 0;
-        say!("{what}: {} transfers, bus master {}", begun.load(Relaxed), if master { "on" } else { "off" });
+        say!(
+            "{what}: {} transfers, bus master {}",
+            begun.load(Relaxed),
+            if master { "on" } else { "off" }
+        );
         function.master(true);
         afterwards(device, msi, ids);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Two vCPUs mask and unmask different vectors while the device raises all of them: each vector ends as its own vCPU left it,
-//! and what was held back arrives once.
+//! Two vCPUs mask and unmask different vectors while the device raises all of them: each vector
+//! ends as its own vCPU left it, and what was held back arrives once.
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -22,7 +22,8 @@ pub fn run(device: &dyn Device) {
     let (msix, sources) = cases::each_its_own(device, MOST);
     let entries = sources & !1;
     for _ in 0..ROUNDS {
-        (0..entries).for_each(|n| check::delivers("at first", (device, n), 1, (0, FIRST + n as u8)));
+        (0..entries)
+            .for_each(|n| check::delivers("at first", (device, n), 1, (0, FIRST + n as u8)));
         let last = [const { AtomicBool::new(false) }; MOST as usize];
         let turn = |n: usize, odd: u32| {
             let entry = (n as u32 * 2 + odd) % entries;
@@ -30,14 +31,23 @@ pub fn run(device: &dyn Device) {
             msix.mask(entry, masked);
             last[entry as usize].store(masked, Relaxed);
         };
-        storm.phase("entries", PHASE_MS, |n| turn(n, 0), |n| {
-            device.again(n as u32 % entries);
-            turn(n, 1);
-            msix.pending(0);
-        });
+        storm.phase(
+            "entries",
+            PHASE_MS,
+            |n| turn(n, 0),
+            |n| {
+                device.again(n as u32 % entries);
+                turn(n, 1);
+                msix.pending(0);
+            },
+        );
         for n in 0..entries {
             let expected = u32::from(last[n as usize].load(Relaxed));
-            check::equal(format_args!("entry {n}: mask as left"), expected, msix.entry::<u32>(n, VECTOR_CONTROL));
+            check::equal(
+                format_args!("entry {n}: mask as left"),
+                expected,
+                msix.entry::<u32>(n, VECTOR_CONTROL),
+            );
         }
         settle(device, msix, entries);
         for n in 0..entries {
@@ -57,18 +67,24 @@ fn settle(device: &dyn Device, msix: Msix, entries: u32) {
     check::that(format_args!("nothing stays pending"), msix.all_pending().next().is_none());
 }
 
-/// The mask register of MSI, by an address port that stays: nothing in the guest keeps the vCPUs apart.
+/// The mask register of MSI, by an address port that stays: nothing in the guest keeps the vCPUs
+/// apart.
 fn message(storm: &mut Storm, device: &dyn Device, msi: Msi) {
     let Some(mask) = msi.mask() else { return };
     msi.program(cases::message());
     msi.enable(true);
     check::delivers("MSI at first", device, 1, (0, VECTOR));
     let port = device.function().select(msi.start() + mask);
-    storm.phase("mask bits", PHASE_MS, |n| u32::output(port, n as u32 & 1), |n| {
-        device.again(0);
-        storm::look();
-        u32::output(port, n as u32 & 1);
-    });
+    storm.phase(
+        "mask bits",
+        PHASE_MS,
+        |n| u32::output(port, n as u32 & 1),
+        |n| {
+            device.again(0);
+            storm::look();
+            u32::output(port, n as u32 & 1);
+        },
+    );
     for _ in 0..ROUNDS {
         msi.write(mask, 0u32);
         storm::rest(device);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! One vCPU masks, rewrites and unmasks entries that take interrupts all the time. The other masks and unmasks others, reads
-//! table and pending bits, moves the table, and turns memory decoding off and on.
+//! One vCPU masks, rewrites and unmasks entries that take interrupts all the time. The other masks
+//! and unmasks others, reads table and pending bits, moves the table, and turns memory decoding off
+//! and on.
 
 use crate::msix::VECTOR_CONTROL;
 use crate::pci::SPARE;
@@ -16,10 +17,13 @@ pub fn run(device: &dyn Device) {
     let function = device.function();
     let msix = Msix::of(function);
     let home = function.bar(msix.table_bar());
-    let program = |turn: usize| (0..ENTRIES).for_each(|n| msix.program(n, storm::message(ids, turn + n as usize)));
+    let program = |turn: usize| {
+        (0..ENTRIES).for_each(|n| msix.program(n, storm::message(ids, turn + n as usize)))
+    };
     program(0);
     msix.enable(true);
-    (0..ENTRIES).for_each(|n| check::delivers("at first", (device, n), 1, storm::target(n as usize)));
+    (0..ENTRIES)
+        .for_each(|n| check::delivers("at first", (device, n), 1, storm::target(n as usize)));
     let rewrite = |n: usize| msix.program(n as u32 % REWRITTEN, storm::message(ids, n / 2));
     let use_others = |n: usize| {
         device.again(n as u32 % ENTRIES);
@@ -32,7 +36,8 @@ pub fn run(device: &dyn Device) {
         msix.mask(entry, false);
     };
     storm.phase("entries", PHASE_MS, rewrite, use_others);
-    // QEMU itself fails when memory moves that another vCPU uses; under Xen nothing of QEMU's moves.
+    // QEMU itself fails when memory moves that another vCPU uses; under Xen nothing of QEMU's
+    // moves.
     if !hypervisor::bare() {
         storm.phase("the table moves", PHASE_MS, rewrite, |n| {
             use_others(n);
@@ -59,7 +64,11 @@ pub fn run(device: &dyn Device) {
         for n in 0..ENTRIES {
             let message = storm::message(ids, turn + n as usize);
             check::entry_reads_back("afterwards", (msix, n), message);
-            check::equal(format_args!("afterwards: vector control"), 0u32, msix.entry::<u32>(n, VECTOR_CONTROL));
+            check::equal(
+                format_args!("afterwards: vector control"),
+                0u32,
+                msix.entry::<u32>(n, VECTOR_CONTROL),
+            );
             check::delivers("afterwards", (device, n), 2, storm::target(turn + n as usize));
         }
     }

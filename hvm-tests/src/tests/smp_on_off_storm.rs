@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Both vCPUs turn MSI, MSI-X, the function mask and INTx-disable on and off against each other, and against string
-//! instructions on the table, while the device raises.
+//! Both vCPUs turn MSI, MSI-X, the function mask and INTx-disable on and off against each other,
+//! and against string instructions on the table, while the device raises.
 
 use crate::cases::{self, VECTOR};
 use crate::msix::{self, ENABLE, ENTRY, FUNCTION_MASK};
 use crate::storm::{self, PHASE_MS, SELDOM, Storm};
 use crate::{Device, Message, Msi, Msix, check, mmio, msi};
 
-/// The entries that deliver; those from here on are masked and get whatever string instructions bring.
+/// The entries that deliver; those from here on are masked and get whatever string instructions
+/// bring.
 const ENTRIES: u32 = 2;
 const STRING: u32 = 2;
 const DWORDS: usize = STRING as usize * ENTRY / 4;
@@ -90,7 +91,8 @@ fn afterwards(device: &dyn Device, msi: Option<Msi>, msix: Msix, first: impl Fn(
         check::delivers("MSI-X afterwards", (device, n), 2, (0, VECTOR + n as u8));
     }
     msix.enable(false);
-    // QEMU's nvme, which has no MSI, goes on asserting what was raised as INTx and acknowledged with MSI-X on.
+    // QEMU's nvme, which has no MSI, goes on asserting what was raised as INTx and acknowledged
+    // with MSI-X on.
     let Some(msi) = msi else { return function.disable_intx(true) };
     storm::rest(device);
     cases::line(device, "INTx after MSI-X");

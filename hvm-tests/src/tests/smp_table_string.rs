@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! String instructions of every width move table, pending bits and what is beside them while the other vCPU rewrites
-//! entries and turns the function mask on and off.
+//! String instructions of every width move table, pending bits and what is beside them while the
+//! other vCPU rewrites entries and turns the function mask on and off.
 
 use crate::msix::{ENABLE, ENTRY, FUNCTION_MASK, MASKED, VECTOR_CONTROL};
 use crate::storm::{self, PHASE_MS, Storm};
@@ -24,14 +24,16 @@ pub fn run(device: &dyn Device) {
     let end = msix.register(msix.size(), 0);
     (0..ENTRIES).for_each(|n| msix.program(n, storm::message(ids, n as usize)));
     msix.enable(true);
-    (0..ENTRIES).for_each(|n| check::delivers("at first", (device, n), 1, storm::target(n as usize)));
+    (0..ENTRIES)
+        .for_each(|n| check::delivers("at first", (device, n), 1, storm::target(n as usize)));
     let rewrite = |n: usize| {
         msix.program(n as u32 % ENTRIES, storm::message(ids, n / 2));
         if n % 8 == 0 {
             [ENABLE | FUNCTION_MASK, ENABLE].into_iter().for_each(|bits| msix.set(bits));
         }
     };
-    // Half of the second is behind the last entry, and half of the fourth before the pending bits unless they begin a page.
+    // Half of the second is behind the last entry, and half of the fourth before the pending bits
+    // unless they begin a page.
     let before = (msix.pba() - BYTES / 2).max(msix.pba() & !(PAGE - 1));
     let places = [msix.table(), end - BYTES / 2, msix.pba(), before];
     storm.phase("out", 2 * PHASE_MS, rewrite, |n| {
@@ -54,7 +56,11 @@ pub fn run(device: &dyn Device) {
         (0..ENTRIES).for_each(|n| msix.program(n, storm::message(ids, turn + n as usize)));
         storm::rest(device);
         for n in 0..ENTRIES {
-            check::entry_reads_back("afterwards", (msix, n), storm::message(ids, turn + n as usize));
+            check::entry_reads_back(
+                "afterwards",
+                (msix, n),
+                storm::message(ids, turn + n as usize),
+            );
             check::delivers("afterwards", (device, n), 2, storm::target(turn + n as usize));
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! XSA-120: while memory decoding is off, everything is asked for that reaches into the table: masks, the function mask,
-//! MSI-X off and on. On again, what was asked of configuration space has happened.
+//! XSA-120: while memory decoding is off, everything is asked for that reaches into the table:
+//! masks, the function mask, MSI-X off and on. On again, what was asked of configuration space has
+//! happened.
 
 use crate::msix::{ENABLE, FUNCTION_MASK};
 use crate::{Device, Message, cases, check, time};
@@ -20,7 +21,11 @@ pub fn run(device: &dyn Device) {
             msix.set(bits);
             msix.mask(0, round % 2 == 0);
             msix.write_message(1, Message::RESET);
-            check::equal(format_args!("control while decoding is off"), bits >> 14, msix.control() >> 14);
+            check::equal(
+                format_args!("control while decoding is off"),
+                bits >> 14,
+                msix.control() >> 14,
+            );
         }
         function.decode(true);
         check::delivers_nothing("turned off meanwhile", device);

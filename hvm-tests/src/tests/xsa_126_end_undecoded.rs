@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! XSA-126: the guest ends with MSI-X on, an entry unmasked, an interrupt raised, and memory decoding off.
+//! XSA-126: the guest ends with MSI-X on, an entry unmasked, an interrupt raised, and memory
+//! decoding off.
 
 use crate::{Device, cases, report};
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! XSA-128: accesses that cross the end of a register's dword, over the whole capability and its neighbours: each byte
-//! lands where it would alone, and no other changes. Emulated hardware without Xen may drop such an access as a whole.
+//! XSA-128: accesses that cross the end of a register's dword, over the whole capability and its
+//! neighbours: each byte lands where it would alone, and no other changes. Emulated hardware
+//! without Xen may drop such an access as a whole.
 
 use crate::msi::CONTROL;
 use crate::pci::{DATA, Function, Width};
@@ -26,7 +27,11 @@ pub fn run(device: &dyn Device) {
             }
             msi.program(cases::message());
             msi.enable(on);
-            check::equal(format_args!("enable after +{dword:#x}"), u16::from(on), msi.control() & 1);
+            check::equal(
+                format_args!("enable after +{dword:#x}"),
+                u16::from(on),
+                msi.control() & 1,
+            );
         }
     }
     check::after_pending();
@@ -47,7 +52,8 @@ impl Place {
         [self.0.read(self.1 - 4), self.0.read(self.1 + 4)]
     }
 
-    /// What is written from byte `lane` on and beyond the dword's end has the effect of its bytes within.
+    /// What is written from byte `lane` on and beyond the dword's end has the effect of its bytes
+    /// within.
     fn crossed<W: Width>(&self, lane: u16, value: u32) {
         let (before, beside) = (self.read(), self.beside());
         let port = || self.0.select(self.1) + lane;
@@ -62,6 +68,9 @@ impl Place {
         if !hypervisor::bare() || seen != before {
             check::equal(format_args!("{:#x}: {what}", self.1), alone, seen);
         }
-        check::that(format_args!("{:#x}: {what}: no other dword changes", self.1), self.beside() == beside);
+        check::that(
+            format_args!("{:#x}: {what}: no other dword changes", self.1),
+            self.beside() == beside,
+        );
     }
 }

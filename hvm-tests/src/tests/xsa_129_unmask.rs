@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! XSA-129: the mask bit is the guest's to see, not the hardware's: without a valid message, unmasking lets nothing
-//! through; and however often it changes, each interrupt that was raised arrives once at most.
+//! XSA-129: the mask bit is the guest's to see, not the hardware's: without a valid message,
+//! unmasking lets nothing through; and however often it changes, each interrupt that was raised
+//! arrives once at most.
 
 use crate::interrupts::{count, forget, total};
 use crate::{Device, Message, Msi, cases, check, invalid, report, time};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! XSA-131: each byte of both capabilities, and of the dwords around, is written with all zeros, all ones and others:
-//! what says what the device is does not change.
+//! XSA-131: each byte of both capabilities, and of the dwords around, is written with all zeros,
+//! all ones and others: what says what the device is does not change.
 
 use crate::pci::Function;
 use crate::{Device, Msi, Msix, cases, check, msi, msix};
@@ -27,7 +27,10 @@ pub fn run(device: &dyn Device) {
     for value in VALUES {
         for register in bytes(msi.start(), length).chain(bytes(msix.start(), MSIX_LENGTH)) {
             function.write(register, value);
-            check::that(format_args!("{value:#x} at {register:#x}: nothing fixed changes"), fixed() == before);
+            check::that(
+                format_args!("{value:#x} at {register:#x}: nothing fixed changes"),
+                fixed() == before,
+            );
         }
         write_all(function, &[msi.start() + msi::CONTROL + 1, msix.start() + msix::CONTROL + 1], 0);
         msi.write(msi::CONTROL, 0u16);

@@ -15,12 +15,7 @@ pub fn run(device: &dyn Device) {
     for kind in KINDS {
         for devfn in 0..256 {
             for table in TABLES {
-                let mut map = Map {
-                    devfn,
-                    table,
-                    entry: 1,
-                    ..Map::new(kind)
-                };
+                let mut map = Map { devfn, table, entry: 1, ..Map::new(kind) };
                 check::refused(format_args!("{kind:?} of {devfn:#x}"), map.ask());
             }
         }

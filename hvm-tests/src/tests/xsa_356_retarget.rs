@@ -22,8 +22,12 @@ pub fn run(device: &dyn Device) {
     });
     time::wait(SETTLE_MS);
     let (first, second) = (count(0, cases::VECTOR), count(1, cases::VECTOR));
-    let held = first + second == total() && u64::from(total()) <= raised * u64::from(1 + device.surplus());
-    check::that(format_args!("{raised} raised: {first} and {second} came of {}", total()), held && total() != 0);
+    let held =
+        first + second == total() && u64::from(total()) <= raised * u64::from(1 + device.surplus());
+    check::that(
+        format_args!("{raised} raised: {first} and {second} came of {}", total()),
+        held && total() != 0,
+    );
     for (target, message) in messages.into_iter().enumerate() {
         msi.program(message);
         check::delivers("afterwards", device, 3, (target, cases::VECTOR));

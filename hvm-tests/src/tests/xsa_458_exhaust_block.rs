@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! XSA-458, 83: one device takes interrupts until too few are left for another's block of sixteen: the block gets all or
-//! none, nothing is lost by the attempt, and what is released can be had.
+//! XSA-458, 83: one device takes interrupts until too few are left for another's block of sixteen:
+//! the block gets all or none, nothing is lost by the attempt, and what is released can be had.
 
 use crate::cases::FIRST;
 use crate::{Device, Message, Msi, Msix, apic, check, devices, time};
@@ -15,7 +15,8 @@ const LEFT: [u32; 6] = [0, 1, 8, 15, 3, VECTORS];
 pub fn run(device: &dyn Device) {
     let Some(other) = devices::second() else { return };
     // The order on the bus does not matter.
-    let [greedy, block] = if Msi::find(device.function()).is_none() { [device, other] } else { [other, device] };
+    let [greedy, block] =
+        if Msi::find(device.function()).is_none() { [device, other] } else { [other, device] };
     let (msix, msi) = (Msix::of(greedy.function()), Msi::of(block.function()));
     let all = served(greedy, msix);
     check::that(format_args!("{all} entries are served, more than a block"), all > VECTORS);

@@ -25,7 +25,10 @@ pub fn run(device: &dyn Device) {
         for slot in 0..32u32 {
             // Segment, bus and function come in either order.
             for first in [slot << 11, slot << 27] {
-                check::refused(format_args!("{name} of {first:#x}"), xen::device_call(command, first));
+                check::refused(
+                    format_args!("{name} of {first:#x}"),
+                    xen::device_call(command, first),
+                );
             }
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! XSA-96: vector 0 with a PIRQ's number for a destination, which an emulated device may use to reach an event channel.
-//! From the hardware's device it is a message like any other that is not valid.
+//! XSA-96: vector 0 with a PIRQ's number for a destination, which an emulated device may use to
+//! reach an event channel. From the hardware's device it is a message like any other that is not
+//! valid.
 
 use crate::{Device, Message, Msi, Msix, cases, check};
 
@@ -31,9 +32,5 @@ pub fn run(device: &dyn Device) {
 }
 
 fn named(pirq: u32, data: u32) -> Message {
-    Message {
-        address: BASE | (pirq & 0xff) << 12,
-        upper: pirq & !0xff,
-        data,
-    }
+    Message { address: BASE | (pirq & 0xff) << 12, upper: pirq & !0xff, data }
 }
