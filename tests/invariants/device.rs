@@ -1,41 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Devices that lie, that vanish, and that are reset.
+//! Devices that lie once they are assigned, that vanish, and that are reset.
 
 use proptest::prelude::*;
 
-use crate::fake::{Answers, Event, Kind};
+use crate::endpoint::Answers;
+use crate::fake::Event;
+use crate::kind::Kind;
 use crate::steps::{kind, step, take, Step};
 use crate::world::World;
 
 /// All that is done to a device that gives such answers.
 fn done(kind: Kind, answers: Answers, steps: &[Step]) -> Vec<Event> {
     let mut world = World::new(kind);
-    world.hardware.answers = answers;
+    world.answer(answers);
     for step in steps {
-        take(&mut world, step);
+        take(&mut world, 0, step);
     }
-    world.release();
-    world.hardware.done
+    world.end();
+    let mut fake = world.fake();
+    std::mem::take(&mut fake.done)
 }
 
 /// Whether it is the host's: such a write has the module look whether the device was reset, and
-/// if it seems so the device is told the same once more.
+/// if it seems so the device is programmed with the same once more.
 fn is_hosts(step: &Step) -> bool {
-    matches!(step, Step::Host { .. } | Step::Decode(_))
+    matches!(step, Step::Host { .. } | Step::Decode(_) | Step::Power(_) | Step::Restore)
 }
 
 /// What happens to a device between two steps of its guest.
 #[derive(Clone, Copy, Debug)]
 enum Reset {
     ByLinux,
+    InSecret,
     OnRequest,
     BySleep,
 }
 
+const RESETS: [Reset; 4] = [Reset::ByLinux, Reset::InSecret, Reset::OnRequest, Reset::BySleep];
+
 fn reset(world: &mut World, reset: Reset) {
     match reset {
-        Reset::ByLinux => world.reset(),
-        Reset::OnRequest => world.restore(),
+        Reset::ByLinux => world.reset(0),
+        Reset::InSecret => world.reset_in_secret(0),
+        Reset::OnRequest => world.restore(0),
         Reset::BySleep => world.sleep(),
     }
 }
@@ -57,30 +64,31 @@ proptest! {
     ) {
         let mut world = World::new(kind);
         for step in &before {
-            take(&mut world, step);
+            take(&mut world, 0, step);
         }
-        world.hardware.pull_out();
+        world.fake().devices[0].pull_out();
         for step in &after {
-            take(&mut world, step);
+            take(&mut world, 0, step);
         }
-        world.release();
+        world.end();
     }
 
     #[test]
     fn a_device_that_is_reset_delivers_again(
         kind in kind(),
-        steps in prop::collection::vec((step(), prop::option::weighted(0.3, any::<u8>())), 1..40),
+        steps in prop::collection::vec((step(), prop::option::weighted(0.3, any::<usize>())), 1..40),
     ) {
         let mut world = World::new(kind);
-        world.hardware.answers = Answers::Truth;
         for (step, chance) in &steps {
-            take(&mut world, step);
+            if is_hosts(step) {
+                continue;
+            }
+            take(&mut world, 0, step);
             if let Some(number) = chance {
-                let kinds = [Reset::ByLinux, Reset::OnRequest, Reset::BySleep];
-                reset(&mut world, kinds[usize::from(*number) % 3]);
+                reset(&mut world, RESETS[number % RESETS.len()]);
                 world.check_delivery();
             }
         }
-        world.release();
+        world.end();
     }
 }

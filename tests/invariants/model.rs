@@ -2,7 +2,8 @@
 //! What the specification lets a guest see and expect of its device, written from the
 //! specification, byte by byte, without a look at `src/`.
 
-use crate::fake::{Kind, Message, MSI, MSIX};
+use crate::fake::Message;
+use crate::kind::{Kind, MSI, MSIX};
 
 /// The capability registers and the table of one device.
 #[derive(Debug)]
@@ -20,13 +21,18 @@ pub struct Model {
     pub last_valid: Option<Vec<Message>>,
     /// The guest's own Command register.
     pub command: u16,
+    /// Its base address registers, and whether they count.
+    decodes: bool,
+    bars: [u8; 24],
+    /// Whether it is known to be the device: only then its capabilities are.
+    pub learned: bool,
 }
 
 impl Model {
     pub fn new(kind: Kind) -> Self {
         let mut msi = [0; 0x18];
         let mut msi_writable = [0; 0x18];
-        let control = kind.msi_control() & !0xe | kind.log2.min(5) << 1;
+        let control = kind.msi_control() & !0xe | kind.offered() << 1;
         msi[..2].copy_from_slice(&[0x05, 0x70]);
         msi[2..4].copy_from_slice(&control.to_le_bytes());
         msi_writable[4..8].copy_from_slice(&[0xfc, 0xff, 0xff, 0xff]);
@@ -36,7 +42,7 @@ impl Model {
         let data = Self::data(kind);
         msi_writable[data..data + 2].fill(0xff);
         if kind.masking {
-            let vectors = (1u64 << (1 << kind.log2.min(5))) - 1;
+            let vectors = (1u64 << (1 << kind.offered())) - 1;
             msi_writable[data + 4..data + 8].copy_from_slice(&(vectors as u32).to_le_bytes());
         }
         let mut msix = [0; 12];
@@ -57,7 +63,20 @@ impl Model {
             unmasked: vec![false; vectors],
             last_valid: None,
             command: 0,
+            decodes: false,
+            bars: [0; 24],
+            learned: false,
         }
+    }
+
+    /// Where the guest has the base address, 0 or 1 for registers 0 and 2, that is so long.
+    pub fn bar(&self, index: usize, size: u64) -> Option<u64> {
+        let address = match index {
+            0 => number(&self.bars[0..4]),
+            _ => number(&self.bars[8..16]),
+        };
+        let address = address & !0xf & !(size - 1);
+        (self.decodes && address != 0).then_some(address)
     }
 
     /// Offset of MSI's data register from the capability's start.
@@ -79,16 +98,21 @@ impl Model {
     }
 
     fn in_msi(&self, offset: i32) -> Option<usize> {
-        usize::try_from(offset - i32::from(MSI)).ok().filter(|at| *at < self.msi_length())
+        usize::try_from(offset - i32::from(MSI)).ok().filter(|at| self.kind.msi && *at < self.msi_length())
     }
 
-    fn in_msix(offset: i32) -> Option<usize> {
-        usize::try_from(offset - i32::from(MSIX)).ok().filter(|at| *at < 12)
+    fn in_msix(&self, offset: i32) -> Option<usize> {
+        usize::try_from(offset - i32::from(MSIX)).ok().filter(|at| self.kind.msix && *at < 12)
     }
 
-    /// Whether the byte at `offset` of configuration space is a capability's.
+    /// Whether the byte at `offset` of configuration space is a capability's, in hardware.
+    pub fn guards(&self, offset: i32) -> bool {
+        self.in_msi(offset).is_some() || self.in_msix(offset).is_some()
+    }
+
+    /// Whether the byte at `offset` of the guest's configuration space is Xen's.
     pub fn owns(&self, offset: i32) -> bool {
-        self.in_msi(offset).is_some() || Self::in_msix(offset).is_some()
+        self.learned && self.guards(offset)
     }
 
     /// Whether it is an ID or next pointer, which the device model shows.
@@ -97,11 +121,15 @@ impl Model {
     }
 
     pub fn write(&mut self, offset: i32, value: u8) {
-        match (offset, self.in_msi(offset), Self::in_msix(offset)) {
+        self.write_header(offset, value);
+        if offset > 5 && !self.learned {
+            return;
+        }
+        match (offset, self.in_msi(offset), self.in_msix(offset)) {
             (4, ..) => self.command = self.command & 0xff00 | u16::from(value),
             (5, ..) => self.command = self.command & 0x00ff | u16::from(value) << 8,
             (_, Some(2), _) => {
-                let granted = (value >> 4 & 7).min(self.kind.log2.min(5) as u8);
+                let granted = (value >> 4 & 7).min(self.kind.offered() as u8);
                 let enable = value & 1 != 0 && !self.msix_enabled();
                 self.msi[2] = self.msi[2] & 0x8e | granted << 4 | u8::from(enable);
             }
@@ -109,10 +137,20 @@ impl Model {
                 self.msi[at] = self.msi[at] & !self.msi_writable[at] | value & self.msi_writable[at];
             }
             (_, _, Some(3)) => {
-                let enable = value & 0x80 != 0 && !self.msi_enabled();
+                let enable = value & 0x80 != 0 && !self.msi_enabled() && self.kind.prepared;
                 self.msix[3] = self.msix[3] & 0x07 | value & 0x40 | u8::from(enable) << 7;
             }
             _ => {}
+        }
+    }
+
+    /// Writes a byte that says where the device answers in memory.
+    pub fn write_header(&mut self, offset: i32, value: u8) {
+        if let Some(byte) = usize::try_from(offset - 0x10).ok().and_then(|at| self.bars.get_mut(at)) {
+            *byte = value;
+        }
+        if offset == 4 {
+            self.decodes = value & 2 != 0;
         }
     }
 
@@ -120,8 +158,13 @@ impl Model {
     pub fn read(&self, offset: i32) -> Option<u8> {
         match self.in_msi(offset) {
             Some(at) => (!self.kind.masking || at < Self::data(self.kind) + 8).then(|| self.msi[at]),
-            None => Self::in_msix(offset).map(|at| self.msix[at]),
+            None => self.in_msix(offset).map(|at| self.msix[at]),
         }
+    }
+
+    /// Whether INTx has to be off.
+    pub fn intx_disable(&self) -> bool {
+        self.msi_enabled() || self.msix_enabled() || self.command & 0x400 != 0
     }
 
     pub fn msi_enabled(&self) -> bool {
