@@ -18,8 +18,8 @@ const BUS_MASTER: u32 = 1 << 2;
 const INTX_DISABLE: u32 = 1 << 10;
 /// Cache Line Size and Latency Timer, which are nobody's but dom0's.
 const FREE_REGISTERS: [u64; 2] = [0x0c, 0x0d];
-/// PIRQs from here on are no lines of the machine.
-const MESSAGES: std::ops::Range<u64> = 16..64;
+/// PIRQs that are no lines of the machine, of which the device has one.
+const MESSAGES: std::ops::Range<u64> = 24..256;
 /// How often a register is read after it was written, while the guest goes on.
 const LOOKS: usize = 20;
 

@@ -169,8 +169,7 @@ def _complaints(emulator):
 
 
 def unpacked_xen(file, folder):
-    """Xen as QEMU boots it: the multiboot ELF inside a xen.gz (or a plain one), placed in a folder.
-    """
+    """Xen as QEMU boots it: the multiboot ELF inside a xen.gz (or a plain one), placed in a folder."""
     try:
         data = Path(file).read_bytes()
         if data[:2] == b"\x1f\x8b":

@@ -153,8 +153,7 @@ def config(guest, image, cpus):
 
 
 def _program(guest, image):
-    """What the guest starts. QEMU opens Linux' files where it runs: in the stub domain's ramdisk.
-    """
+    """What the guest starts. QEMU opens Linux' files where it runs: in the stub domain's ramdisk."""
     if guest.image:
         return [f'firmware_override="{image}"']
     words = f"{_LINUX} {guest.linux}"

@@ -106,8 +106,7 @@ class Life:
                 agent.ask("quiet", device=device)
 
     def _set_pciback(self, device):
-        """Sets pciback's mode for a device; `permissive` is libxl's to set, from the configuration.
-        """
+        """Sets pciback's mode for a device; `permissive` is libxl's to set, from the configuration."""
         if self.guest.pciback == "interrupt-control":
             command = f"echo 0000:{device} > {PCIBACK}/allow_interrupt_control"
             status, output = self.machine.agent.run(command)
@@ -169,8 +168,7 @@ class Life:
         return f"/local/domain/{self.stub_domain()}/data"
 
     def begin_command(self, command):
-        """Starts a shell command in dom0 that runs beside; returns its number, for `end_command`.
-        """
+        """Starts a shell command in dom0 that runs beside; returns its number, for `end_command`."""
         return self.machine.agent.ask("begin", command=command)
 
     def end_command(self, number, seconds=COMMAND_SECONDS):
@@ -215,8 +213,8 @@ class Life:
         """Waits for the guest's last line, which becomes the outcome; does `meanwhile` again and
         again.
 
-        A guest that prints nothing for `quiet` seconds, if any, has stopped, and the machine is
-        given up with it.
+        When the guest prints nothing for `quiet` seconds, if any, and a CPU does not get on in Xen,
+        the machine is given up with it.
         """
         limit, said = self._limit(self.guest.timeout), 0
         silence = self._limit(quiet or self.guest.timeout)
@@ -228,14 +226,19 @@ class Life:
             if said != (said := len(self.printed())):
                 silence = self._limit(quiet or self.guest.timeout)
             if quiet and silence.over():
-                self.machine.agent.give_up(
-                    f"the guest said nothing for {quiet}s after '{self._last()}'"
-                )
-        self.outcome.status, self.outcome.reason = (
-            "TIMEOUT",
-            f"no result in {self.guest.timeout:.0f}s",
-        )
+                self._give_up_stopped(quiet)
+                silence = self._limit(quiet)
+        self.outcome.status = "TIMEOUT"
+        self.outcome.reason = f"no result in {self.guest.timeout:.0f}s"
         self.outcome.stacks = self.machine.stacks()
+
+    def _give_up_stopped(self, quiet):
+        """Gives the machine up if a CPU has stopped in Xen."""
+        if stopped := self.machine.stopped():
+            places = ", ".join(f"CPU {number} at {place}" for number, place in stopped.items())
+            self.machine.agent.give_up(
+                f"the guest said nothing for {quiet}s after '{self._last()}', with {places}"
+            )
 
     def await_line(self, beginning):
         """Waits until the guest has printed a line that begins so, and returns it; a guest that

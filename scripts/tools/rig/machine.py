@@ -34,9 +34,10 @@ BOOT_SECONDS = 120
 _START_SECONDS = 600
 # How long Xen may take to answer on its console.
 _CONSOLE_SECONDS = 3
-# Three of these turn the console's input to Xen; d: registers of all CPUs, q: domains, i:
-# interrupts.
-_TO_XEN, _KEYS = b"\x01\x01\x01", b"dqi"
+# How often CPUs are looked at to see whether they get on, and how long after each other.
+_LOOKS, _LOOK_SECONDS = 8, 0.2
+# Three of these turn the console's input to Xen, which then lists its domains and interrupts.
+_TO_XEN, _KEYS = b"\x01\x01\x01", b"qi"
 # How often a guest is run again after the emulator's own fault, which ends about one run in eighty.
 RETRIES = 3
 # Seconds until the last line of QEMU's trace has come through the sieve.
@@ -55,7 +56,8 @@ class Machine:
     `trace_log` are paths, `layouts` the devices.Layout of each device by host address, `version` is
     Xen's, `retries` the number of starts and guests repeated because of the emulator's own faults.
     `processors` says how many CPUs there are and whose, `forging` makes the registers of devices
-    changeable from outside (forge.Forge).
+    changeable from outside (forge.Forge), `labels` is by which labels FLASK is to know devices, by
+    host address.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Machine:
         linux=False,
         processors=emulator.ONE_EACH,
         forging=False,
+        labels=None,
     ):
         if iommu not in emulator.IOMMUS:
             raise console.Failure(
@@ -79,7 +82,7 @@ class Machine:
         archive = debian.Archive().ready()
         self.emulator = emulator.find(archive)
         self.images = images.build(archive, kernel, linux)
-        self.processors, self.forging = processors, forging
+        self.processors, self.forging, self.labels = processors, forging, labels or {}
         self.setup = {
             "xen": Path(xen),
             "xen_options": xen_options,
@@ -155,6 +158,7 @@ class Machine:
                 [a for device in self.devices if device.on_command_line for a in device.addresses]
             )
             self.qmp.ask("trace-event-set-state", name=trace.MEMORY_EVENT, enable=True)
+            self._label_devices()
             if self.forging:
                 self.forge = forge.Forge(self.private / "qtest", self.process.pid)
         except BaseException:
@@ -232,6 +236,14 @@ class Machine:
             ),
         ]
 
+    def stopped(self):
+        """The CPUs that do not get on in Xen, by number, with where they are."""
+        symbols, looks = stacks.Symbols.of(self._symbols()), []
+        for _ in range(_LOOKS):
+            looks.append(stacks.cpus(self.qmp.say("info registers -a")))
+            time.sleep(_LOOK_SECONDS)
+        return stacks.stopped(looks, symbols)
+
     def _symbols(self):
         """The file with symbols beside the hypervisor, None without."""
         file = self.setup["xen"]
@@ -291,6 +303,14 @@ class Machine:
         if known and address not in self.layouts:
             self.agent.ask("virtual_functions", physical=known.physical, count=1)
             self._read_layouts([address])
+
+    def _label_devices(self):
+        """What the administrator of a Xen with FLASK has to do after each start."""
+        for address, label in self.labels.items():
+            command = f"flask-label-pci 0000:{address} {label}"
+            status, output = self.agent.run(command)
+            if status != 0:
+                raise console.Failure(f"'{command}' failed in dom0: {output.strip()}")
 
     def _read_layouts(self, addresses):
         for address, (config, bars) in self.agent.ask("headers", devices=addresses).items():

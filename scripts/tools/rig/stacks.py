@@ -113,6 +113,20 @@ def told(cpu, stack, symbols):
     return [f"CPU {cpu.number}: {here}{state}", *(f"  {name}" for name in names[:_DEEPEST])]
 
 
+def stopped(looks, symbols):
+    """The CPUs that are in Xen at the same depth of the same stack in each of several looks.
+
+    Each look is a list of Cpu. By number, with the place of the last look. One that halts waits.
+    """
+    found = {}
+    for cpu in looks[-1]:
+        same = [other for look in looks for other in look if other.number == cpu.number]
+        at_work = all(symbols.name(each.rip) and not each.halted for each in same)
+        if at_work and len({each.rsp for each in same}) == 1 and len(same) == len(looks):
+            found[cpu.number] = symbols.name(cpu.rip)
+    return found
+
+
 def take(monitor, symbols):
     """The stacks of all CPUs, as lines; `monitor(command, cpu)` asks QEMU's monitor for people."""
     lines = []

@@ -27,7 +27,8 @@ _PAGES, _BAR_SIZE = 64, 0x4000
 _SAID = re.compile(r"msitrap: .*\b" + re.escape(_DEVICE))
 # What msitrap says of a device that it accepts or lets go is no reason.
 _REFUSED = re.compile(
-    rf"msitrap: .*\b{re.escape(_DEVICE)}(?!: (?:managed|released))|assign \(\S*{re.escape(_DEVICE)}\) failed"
+    rf"msitrap: .*\b{re.escape(_DEVICE)}(?!: (?:managed|released))"
+    rf"|assign \(\S*{re.escape(_DEVICE)}\) failed"
 )
 _BESIDE = re.compile(r"Beside (0x[0-9a-f]+): (0x[0-9a-f]+)$")
 _LOOKED = re.compile(r"Beside: (\d+) dwords read|Beside: none")
@@ -202,8 +203,7 @@ class Run:
 
 
 class Assignments:
-    """A device that lies in each way is assigned to a guest that is not let run, again and again.
-    """
+    """A device that lies in each way is assigned to a guest that is not let run, again and again."""
 
     def __init__(self):
         self.seen = Seen()
@@ -288,7 +288,8 @@ def changed(machine, place):
         ]
         if different:
             found.append(
-                f"{len(different)} words at {address:#x} were changed, the first at {different[0]:#x}"
+                f"{len(different)} words at {address:#x} were changed,"
+                f" the first at {different[0]:#x}"
             )
     return found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import console, debian, guests, observe, paths, report, table, xen
 from ..rig import DEVICES, ONE_EACH, SMP, Guest, Machine, Processors, emulator, prepare
-from . import liar, life, parties, smp
+from . import flask, liar, life, parties, smp
 
 SUITE = "rig"
 # What a hypervisor says when something is wrong with it.
@@ -108,6 +108,7 @@ class Boot:
     remapped: bool = True  # with interrupt remapping
     processors: Processors = ONE_EACH
     forging: bool = False  # devices can be made to lie
+    labelled: bool = False  # FLASK enforces a policy, and its devices have a label
 
     @property
     def form(self):
@@ -234,8 +235,17 @@ def plan(images, everything):
                 _of_device(functional, "e1000e"),
                 options=f"pci-phantom={DEVICES['e1000e'].address[:5]},1",
             ),
+            Boot("smp-debug", _races(images, smp.RACES), variant=xen.DEBUG, processors=SMP),
+            *(Boot(f"smp-again-{n}", _races(images, smp.RACES), processors=SMP) for n in (1, 2)),
             Boot("liar-long", _lies(images, liar.SHOWN_LONG), forging=True),
             Boot("flood", (_functional(images["log-flood-million"]),)),
+            Boot(
+                "xsm",
+                _chosen(functional, {"edu/msi-deliver", "e1000e/msix-deliver"}),
+                variant=xen.XSM,
+                options="flask=enforcing",
+                labelled=True,
+            ),
             Boot("alone", tuple(_functional(test) for test in images.values() if test.functional)),
             *(Boot(f"again-{n}", (*functional, _hostile(images))) for n in (1, 2)),
         ]
@@ -313,6 +323,7 @@ def _kind(test):
 
 def _run_boot(into, boot, images):
     product = boot.product or xen.build(boot.variant)["gz"]
+    used = sorted({device for probe in boot.probes for device in probe.guest(images).devices})
     with Machine(
         product,
         name=boot.name,
@@ -321,10 +332,11 @@ def _run_boot(into, boot, images):
         kernel=boot.kernel,
         processors=boot.processors,
         forging=boot.forging,
+        labels=dict.fromkeys(used, flask.LABEL) if boot.labelled else None,
     ) as machine:
         # dom0's driver of a physical function takes interrupts of its own when it makes virtual
         # ones.
-        for device in {device for probe in boot.probes for device in probe.guest(images).devices}:
+        for device in used:
             machine.make_present(device)
         before = interrupts(machine)
         boots, mark = machine.boots, machine.mark()
@@ -337,6 +349,10 @@ def _run_boot(into, boot, images):
             f"{boot.name}/no-alarm-of-xen",
             alarms(machine.lines_after(0), machine.lines_after(mark)),
         )
+        if boot.labelled:
+            record(into, f"{boot.name}/no-denial", flask.denials(machine.lines_after(0)))
+            guest = guest_of(images["idle"], devices=(flask.UNLABELLED,), paused=True)
+            record(into, f"{boot.name}/unlabelled", flask.let_pass(machine.run(guest)))
 
 
 def alarms(everything, later):
@@ -546,8 +562,7 @@ def _lies(images, lies):
 
 
 def _lie(images, lie):
-    """A guest whose device lied while it was assigned, and that looks at what is beside its table.
-    """
+    """A guest whose device lied while it was assigned, and that looks at what is beside its table."""
     one = liar.Run(lie)
     return Probe(
         f"lies/{lie.name}",

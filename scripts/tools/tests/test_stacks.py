@@ -57,6 +57,20 @@ class Names(unittest.TestCase):
         self.assertIsNone(stacks.Symbols.of(None).name(0xFFFF82D040200150))
 
 
+class Stopped(unittest.TestCase):
+    def look(self, rip=0xFFFF82D040200210, rsp=0x1000, halted=False):
+        return [stacks.Cpu(3, rip, rsp, halted, True)]
+
+    def test_a_cpu_that_stays_in_a_loop_of_xens_has_stopped(self):
+        looks = [self.look(), self.look(0xFFFF82D040200214), self.look()]
+        self.assertEqual(stacks.stopped(looks, SYMBOLS), {3: "spin+0x10"})
+
+    def test_one_that_gets_on_halts_or_is_elsewhere_has_not(self):
+        others = (self.look(rsp=0x2000), self.look(halted=True), self.look(rip=0x100010), [])
+        for other in others:
+            self.assertEqual(stacks.stopped([self.look(), other, self.look()], SYMBOLS), {})
+
+
 class Stacks(unittest.TestCase):
     def test_a_stack_is_what_returns_to_functions(self):
         asked = []
