@@ -33,6 +33,7 @@ class Variant:
     config: tuple
     flags: tuple = ()
     vendor: str = "+msitrap"  # follows the version in what Xen calls itself
+    policy: Path | None = None  # a module added to those of Xen's FLASK policy
 
     @property
     def msitrap(self):
@@ -45,7 +46,26 @@ DEBUG = Variant("debug", ("CONFIG_DEBUG=y", "CONFIG_MSITRAP=y"))
 # Of the source without the series. Debugging information changes no instruction; none is wanted.
 STOCK = Variant("stock", (_RELEASE,), ("-g0",), "")
 OFF = Variant("off", (_RELEASE, "# CONFIG_MSITRAP is not set"), ("-g0",), "")
-_NAMES = {RELEASE: "xen-4.20", DEBUG: "xen-4.20-debug", STOCK: "xen-4.20-stock"}
+# With the policy of Xen's source built in.
+XSM = Variant(
+    "xsm",
+    (
+        _RELEASE,
+        "CONFIG_MSITRAP=y",
+        "CONFIG_XSM=y",
+        "CONFIG_XSM_FLASK=y",
+        "CONFIG_XSM_FLASK_POLICY=y",
+    ),
+    ("-g0",),
+    policy=paths.TOP / "rig/flask/stubdom_passthrough.te",
+)
+_NAMES = {
+    RELEASE: "xen-4.20",
+    DEBUG: "xen-4.20-debug",
+    STOCK: "xen-4.20-stock",
+    XSM: "xen-4.20-xsm",
+}
+_POLICY_MODULES = "tools/flask/policy/modules"
 
 
 def build(variant=RELEASE):
@@ -56,13 +76,15 @@ def build(variant=RELEASE):
 
 def made(variant, source):
     """The folder of the cache with a variant of the Xen in the folder `source`."""
+    if variant.policy and not shutil.which("checkpolicy"):
+        raise console.Failure("checkpolicy is missing", "Run scripts/setup rig.")
     tree = Tree(variant, source)
     config = tree.config()
     unit = module.build(module.Mitigations.of_config(config)) if variant.msitrap else None
     inputs = [tree.source.name, config, unit, *compiler_versions(), Path(__file__)]
     return cache.build(
         f"xen-{variant.name}",
-        inputs,
+        inputs + ([variant.policy] if variant.policy else []),
         lambda into: _make(tree, config, unit, into),
         f"building Xen ({variant.name})",
     )
@@ -163,6 +185,8 @@ def compiler_versions():
 def _make(tree, config, unit, into):
     check_disk()
     with tree.held() as folder:
+        if tree.variant.policy:
+            add_policy(tree.variant.policy, folder)
         tree.build(config, *([_place(unit, folder)] if unit else []))
         for file in _PRODUCTS.values():
             if not (folder / "xen" / file).is_file():
@@ -172,6 +196,14 @@ def _make(tree, config, unit, into):
                     paths.LOGS / f"xen-{tree.variant.name}.log",
                 )
             shutil.copy(folder / "xen" / file, into / file)
+
+
+def add_policy(file, tree):
+    """Adds a module to the FLASK policy in a tree that is up to date with its source."""
+    modules = tree / _POLICY_MODULES
+    shutil.copy(file, modules)
+    with open(modules / "modules.conf", "a", encoding="ascii") as listing:
+        listing.write(f"\n{file.stem} = on\n")
 
 
 def _place(unit, folder):
