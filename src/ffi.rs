@@ -99,6 +99,8 @@ pub struct RawDevice {
     msi_mappable: u8,
     bound: u8,
     function: u8,
+    table: u32,
+    reserved: u32,
 }
 
 /// An answer to a read of memory: `struct msitrap_memory`.
@@ -134,7 +136,7 @@ const_assert_eq!(size_of::<RawBar>(), 24);
 const_assert_eq!(offset_of!(RawBar, address), 0);
 const_assert_eq!(offset_of!(RawBar, size), 8);
 const_assert_eq!(offset_of!(RawBar, is_64bit), 16);
-const_assert_eq!(size_of::<RawDevice>(), 56);
+const_assert_eq!(size_of::<RawDevice>(), 64);
 const_assert_eq!(offset_of!(RawDevice, table_first), 0);
 const_assert_eq!(offset_of!(RawDevice, table_last), 8);
 const_assert_eq!(offset_of!(RawDevice, pba_first), 16);
@@ -151,6 +153,8 @@ const_assert_eq!(offset_of!(RawDevice, msi_vectors), 52);
 const_assert_eq!(offset_of!(RawDevice, msi_mappable), 53);
 const_assert_eq!(offset_of!(RawDevice, bound), 54);
 const_assert_eq!(offset_of!(RawDevice, function), 55);
+const_assert_eq!(offset_of!(RawDevice, table), 56);
+const_assert_eq!(offset_of!(RawDevice, reserved), 60);
 const_assert_eq!(size_of::<RawMemory>(), 16);
 const_assert_eq!(offset_of!(RawMemory, value), 0);
 const_assert_eq!(offset_of!(RawMemory, answered), 8);
@@ -176,12 +180,13 @@ unsafe extern "C" {
     fn msitrap_xen_unbind(domain: *mut Domain, pirq: c_int);
     fn msitrap_xen_mask(domain: *mut Domain, pirq: c_int, masked: bool);
     fn msitrap_xen_reprogram(domain: *mut Domain, pirq: c_int) -> c_int;
-    fn msitrap_xen_set_away(domain: *mut Domain, sbdf: u32, away: bool);
+    fn msitrap_xen_set_away(domain: *mut Domain, sbdf: u32, away: bool) -> bool;
     fn msitrap_xen_open(frame: u64, count: u64) -> *mut c_void;
     fn msitrap_xen_close(mapping: *mut c_void);
     fn msitrap_xen_memory_read(at: *const c_void, size: u8) -> u64;
     fn msitrap_xen_memory_write(at: *mut c_void, size: u8, value: u64);
     fn msitrap_xen_now() -> u64;
+    fn msitrap_xen_settle_at(domain: *mut Domain, sbdf: u32, time: u64);
 }
 
 // SAFETY: the lock within is Xen's, made for several processors.
@@ -232,12 +237,19 @@ unsafe impl RawMutex for XenLock {
 struct Xen {
     domain: *mut Domain,
     budget: Budget,
+    /// When the hold began, in nanoseconds; None when its length does not matter.
+    begin: Option<u64>,
 }
 
 impl Xen {
     fn of(domain: *mut Domain) -> Self {
-        Self { domain, budget: Budget::access() }
+        Self { domain, budget: Budget::access(), begin: Some(now()) }
     }
+}
+
+fn now() -> u64 {
+    // SAFETY: reads a clock.
+    unsafe { msitrap_xen_now() }
 }
 
 fn check(result: c_int) -> Result<(), Errno> {
@@ -277,6 +289,9 @@ fn allocate<T: Copy>(length: usize, element: T) -> Result<Owned<T>, Errno> {
 
 impl Hardware for Xen {
     fn budget(&mut self) -> &mut Budget {
+        if let Some(begin) = self.begin {
+            self.budget.pass(now().saturating_sub(begin));
+        }
         &mut self.budget
     }
 
@@ -356,7 +371,7 @@ impl Hardware for Xen {
         check(unsafe { msitrap_xen_reprogram(self.domain, pirq.0.get()) })
     }
 
-    fn set_away(&mut self, device: Sbdf, away: bool) {
+    fn set_away(&mut self, device: Sbdf, away: bool) -> bool {
         // SAFETY: as for `map_msi`.
         unsafe { msitrap_xen_set_away(self.domain, device.0, away) }
     }
@@ -393,8 +408,12 @@ impl Hardware for Xen {
     }
 
     fn now(&mut self) -> u64 {
-        // SAFETY: reads a clock.
-        unsafe { msitrap_xen_now() }
+        now()
+    }
+
+    fn settle_at(&mut self, device: Sbdf, time: u64) {
+        // SAFETY: as for `map_msi`.
+        unsafe { msitrap_xen_settle_at(self.domain, device.0, time) }
     }
 
     fn log(&mut self, device: Sbdf, line: Line) {
@@ -471,6 +490,7 @@ impl RawDevice {
             msix: (self.msix != 0).then_some(KnownMsix {
                 position: self.msix,
                 vectors: self.msix_vectors,
+                table: self.table,
                 frames: (self.table_first != 0).then_some(frames),
             }),
             power: PowerRegisters { power: self.power, express: self.express, features: self.features },
@@ -669,7 +689,7 @@ unsafe extern "C" fn msitrap_rs_restore(guest: *const XenGuest, domain: *mut Dom
 unsafe extern "C" fn msitrap_rs_resume(guest: *const XenGuest, domain: *mut Domain) {
     // SAFETY: the contract.
     if let Some(guest) = unsafe { guest_at(guest) } {
-        guest.resume(&mut Xen { domain, budget: Budget::resume() });
+        guest.resume(&mut Xen { domain, budget: Budget::resume(), begin: None });
     }
 }
 

@@ -79,6 +79,14 @@ impl Region {
     }
 }
 
+/// Whether no other base address register reaches the same memory: through that one the table would
+/// be what lies beside it.
+fn is_alone(index: usize, bars: &[Option<HostBar>; BAR_COUNT]) -> bool {
+    let Some(Some(bar)) = bars.get(index) else { return false };
+    let others = bars.iter().enumerate().filter(|(other, _)| *other != index);
+    others.filter_map(|(_, other)| other.as_ref()).all(|other| !bar.overlaps(other))
+}
+
 impl Frames {
     /// Whether `frame` is one of them.
     pub fn contains(&self, frame: u64) -> bool {
@@ -100,7 +108,8 @@ impl Layout {
         let pending = Region::new(pending, u64::from(vectors).div_ceil(64).saturating_mul(8));
         let table_address = table.address(bars)?;
         let pending_address = pending.address(bars)?;
-        (!table.overlaps(&pending)).then_some(Self { vectors, table, pending, table_address, pending_address })
+        let apart = !table.overlaps(&pending) && [table.bar, pending.bar].into_iter().all(|bar| is_alone(bar, bars));
+        apart.then_some(Self { vectors, table, pending, table_address, pending_address })
     }
 
     /// How many vectors the table holds: 1 to 2048.
@@ -219,6 +228,25 @@ mod tests {
             assert_eq!(place(offset, 8), Some(Place::Nowhere), "offset {offset}");
         }
         assert_eq!(place(0x12, 4), Some(Place::Nowhere));
+    }
+
+    #[test]
+    fn base_addresses_that_overlap_are_refused() {
+        let bar = |address, size| Some(HostBar { address: PhysAddr::new(address), size, is_64bit: false });
+        let layout = |second| {
+            let bars = [bar(0xfea0_0000, 0x1_0000), None, second, None, None, None];
+            Layout::new(MsixControl(0), 0x1000, 0x8000, &bars).is_some()
+        };
+        for (address, size, fits) in [
+            (0xfea1_0000, 0x1000, true),
+            (0xfe9f_f000, 0x1000, true),
+            (0xfea0_f000, 0x1000, false),
+            (0xfe00_0000, 0x100_0000, false),
+            (0xfea0_0000, 0x10, false),
+        ] {
+            assert_eq!(layout(bar(address, size)), fits, "{address:#x} {size:#x}");
+        }
+        assert!(layout(None));
     }
 
     #[test]

@@ -45,6 +45,12 @@ impl HostBar {
         }
     }
 
+    /// Whether a byte is behind both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (first, second) = (self.address.as_u64(), other.address.as_u64());
+        first < second.saturating_add(other.size) && second < first.saturating_add(self.size)
+    }
+
     /// The frames in which it lies.
     pub fn frames(&self) -> Option<Frames> {
         let first = self.address.as_u64();

@@ -12,6 +12,8 @@ pub const DWORD: u16 = 4;
 
 /// Vendor and device ID (section 7.5.1.1.1): all ones where no function answers.
 pub const IDENTITY: u16 = 0x00;
+/// What a register reads as when nothing answers, in 16 bits (section 2.3.2).
+pub const NO_ANSWER: u16 = 0xffff;
 /// The dword that holds the header type, in bits 23:16 (section 7.5.1.1.9).
 pub const HEADER: u16 = 0x0c;
 /// The Command register, bits 15:0 of the dword at this offset (section 7.5.1.1.3).

@@ -7,6 +7,7 @@ use core::ffi::CStr;
 use crate::core::layout::{Frames, Layout};
 use crate::core::spec::{
     MsiControl, MsixControl, CAPABILITY_END, CAPABILITY_FIRST, CAPABILITY_MSI, CAPABILITY_MSIX, DWORD, MSIX_LENGTH,
+    NO_ANSWER,
 };
 
 /// A check that a device did not pass.
@@ -44,7 +45,7 @@ impl Distrust {
             Self::HeaderType => c"not assigned: header type",
             Self::Msi => c"not assigned: MSI capability is not as Xen found it",
             Self::Msix => c"not assigned: MSI-X capability is not as Xen found it",
-            Self::Overlap => c"not assigned: MSI and MSI-X overlap at",
+            Self::Overlap => c"not assigned: MSI and MSI-X overlap",
             Self::Place => c"not assigned: MSI-X table or PBA outside of the base addresses",
             Self::Moved => c"not assigned: MSI-X table or PBA is not where Xen protects it",
             Self::NotGranted => c"not assigned: MSI-X table or PBA in memory the domain was not granted",
@@ -61,7 +62,7 @@ impl Distrust {
 /// [`Distrust::NoAnswer`].
 pub fn check_identity(identity: u32) -> Result<(), Distrust> {
     // A vendor ID of all ones is nobody's; a virtual function has it, and is not asked.
-    if identity & 0xffff == 0xffff {
+    if identity as u16 == NO_ANSWER {
         Err(Distrust::NoAnswer)
     } else {
         Ok(())

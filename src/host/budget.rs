@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! How much one hold of the lock may do. Whatever is left over goes on when the access is made again,
 //! so nobody waits for the lock longer than this takes.
+//!
+//! Most calls read registers of the device, which may answer as late as it likes. So time counts, too.
 
 use crate::host::hardware::Incomplete;
 
@@ -17,6 +19,9 @@ impl Budget {
     /// Stores to a device's MSI-X table that one hold may make.
     pub const STORES: u32 = 256;
 
+    /// How long one hold may go on beginning something, in nanoseconds: 1 ms.
+    pub const TIME: u64 = 1_000_000;
+
     /// For one access.
     pub const fn access() -> Self {
         Self { calls: Self::CALLS, stores: Self::STORES }
@@ -25,6 +30,14 @@ impl Budget {
     /// For the time in which no domain runs, and so nobody waits.
     pub const fn resume() -> Self {
         Self { calls: u32::MAX, stores: u32::MAX }
+    }
+
+    /// Takes note of the time since the hold began, in nanoseconds. However slow the device is, each
+    /// hold does something.
+    pub fn pass(&mut self, time: u64) {
+        if time > Self::TIME && *self != Self::access() {
+            *self = Self { calls: 0, stores: 0 };
+        }
     }
 
     /// Takes `calls` of Xen's calls.
@@ -60,6 +73,17 @@ mod tests {
             assert_eq!(budget.take_store(), Ok(()));
         }
         assert_eq!(budget.take_store(), Err(Incomplete::Retry));
+    }
+
+    #[test]
+    fn a_slow_device_ends_it_sooner_but_not_before_it_began() {
+        let mut budget = Budget::access();
+        budget.pass(u64::MAX);
+        assert_eq!(budget.take_calls(1), Ok(()));
+        budget.pass(Budget::TIME);
+        assert_eq!((budget.take_calls(1), budget.take_store()), (Ok(()), Ok(())));
+        budget.pass(Budget::TIME + 1);
+        assert_eq!((budget.take_calls(1), budget.take_store()), (Err(Incomplete::Retry), Err(Incomplete::Retry)));
     }
 
     #[test]

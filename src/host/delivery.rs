@@ -5,7 +5,7 @@
 use crate::core::address::Sbdf;
 use crate::core::device::{Messages, Wanted};
 use crate::core::power::Transition;
-use crate::core::spec::{Command, COMMAND, RESET_TIME, WAKE_TIME};
+use crate::core::spec::{Command, COMMAND, NO_ANSWER, RESET_TIME, WAKE_TIME};
 use crate::host::hardware::{Hardware, Incomplete};
 use crate::host::msi::HostMsi;
 use crate::host::msix::{HostMsix, Memory, Scope};
@@ -39,6 +39,8 @@ pub struct Delivery {
     intx_disabled: bool,
     decoding: Decoding,
     presence: Presence,
+    /// Whether Xen's own code is kept away from the device's memory.
+    away: bool,
     msi: Option<HostMsi>,
     msix: Option<HostMsix>,
 }
@@ -52,7 +54,7 @@ impl Delivery {
         msi: Option<HostMsi>,
         msix: Option<HostMsix>,
     ) -> Self {
-        Self { device, intx_disabled, decoding, presence: Presence::Present, msi, msix }
+        Self { device, intx_disabled, decoding, presence: Presence::Present, away: true, msi, msix }
     }
 
     /// Whether INTx is off in hardware.
@@ -67,11 +69,24 @@ impl Delivery {
 
     /// Whether the MSI-X table and pending bits can be reached.
     pub fn reachable(&self, hardware: &mut impl Hardware) -> bool {
-        self.presence == Presence::Present
+        !self.away
             && match self.decoding {
                 Decoding::Own(decoded) => decoded,
                 Decoding::PhysicalFunction(physical) => command(physical, hardware).memory_space(),
             }
+    }
+
+    /// Keeps everybody away from the device's memory while it cannot be reached. When it can be again,
+    /// what Xen's own code wanted to write meanwhile is written.
+    fn update_away(&mut self, hardware: &mut impl Hardware) {
+        let away = self.presence != Presence::Present || self.decoding == Decoding::Own(false);
+        if away == self.away || !hardware.set_away(self.device, away) {
+            return;
+        }
+        self.away = away;
+        if let Some(msix) = self.msix.as_mut().filter(|_| !away) {
+            msix.program_again();
+        }
     }
 
     /// Whether configuration space can be reached.
@@ -95,44 +110,61 @@ impl Delivery {
         if let Decoding::PhysicalFunction(_) = self.decoding {
             return;
         }
+        self.decoding = Decoding::Own(decoded);
+        self.update_away(hardware);
         if let Some(msix) = self.msix.as_mut().filter(|_| !decoded) {
             msix.hold(hardware);
         }
-        self.decoding = Decoding::Own(decoded);
+    }
+
+    /// What the device says of memory decoding here can make less of it reachable, never more.
+    pub fn check_decoded(&mut self, hardware: &mut impl Hardware) {
+        if self.decoding == Decoding::Own(true) && !decodes(self.device, hardware) {
+            self.set_decoded(false, hardware);
+        }
     }
 
     /// A write to configuration space is about to take the device away: MSI-X is held, and nobody
     /// touches what will not answer.
     pub fn leave(&mut self, transition: Transition, hardware: &mut impl Hardware) {
-        let presence = match (transition, self.presence) {
-            (Transition::Sleep, _) => Presence::Asleep,
+        let until = match (transition, self.presence) {
+            (Transition::Sleep, _) => None,
             (Transition::Wake, Presence::Present) => return,
-            (Transition::Wake, _) => Presence::Returning(hardware.now().saturating_add(WAKE_TIME)),
-            (Transition::Reset, _) => Presence::Returning(hardware.now().saturating_add(RESET_TIME)),
+            (Transition::Wake, Presence::Returning(until)) => Some(until.max(hardware.now().saturating_add(WAKE_TIME))),
+            (Transition::Wake, Presence::Asleep) => Some(hardware.now().saturating_add(WAKE_TIME)),
+            (Transition::Reset, _) => Some(hardware.now().saturating_add(RESET_TIME)),
         };
-        if self.presence == Presence::Present {
-            self.msix.iter_mut().for_each(|msix| msix.hold(hardware));
-            hardware.set_away(self.device, true);
+        self.presence = until.map_or(Presence::Asleep, Presence::Returning);
+        self.update_away(hardware);
+        if let Some(msix) = self.msix.as_mut().filter(|_| transition != Transition::Wake) {
+            msix.hold(hardware);
         }
         if transition == Transition::Reset {
             self.set_decoded(false, hardware);
         }
-        self.presence = presence;
+        if let Some(until) = until {
+            hardware.settle_at(self.device, until);
+        }
     }
 
     /// Whether the device is back from where it was: then it has lost what it was programmed with,
     /// or may have. `expected` says that its owner takes it for present.
     pub fn come_back(&mut self, expected: bool, hardware: &mut impl Hardware) -> bool {
         let Presence::Returning(until) = self.presence else { return false };
-        if !expected && hardware.now() < until {
+        let now = hardware.now();
+        if !expected && now < until {
+            return false;
+        }
+        if !expected && command(self.device, hardware).0 == NO_ANSWER {
+            // Not yet. It is looked for again, and its owner may say that it is there.
+            let until = now.saturating_add(RESET_TIME);
+            self.presence = Presence::Returning(until);
+            hardware.settle_at(self.device, until);
             return false;
         }
         self.presence = Presence::Present;
-        if self.decoding == Decoding::Own(true) {
-            // What the device says here can make less of it reachable, never more.
-            self.decoding = Decoding::Own(command(self.device, hardware).memory_space());
-        }
-        hardware.set_away(self.device, false);
+        self.check_decoded(hardware);
+        self.update_away(hardware);
         self.lose(hardware);
         true
     }
@@ -146,6 +178,7 @@ impl Delivery {
         if !self.answers() {
             return Ok(());
         }
+        self.update_away(hardware);
         let reachable = self.reachable(hardware);
         if !matches!(wanted.messages, Messages::Msi(_)) {
             self.msi.iter_mut().for_each(|msi| msi.turn_off(hardware));
@@ -209,10 +242,23 @@ pub fn command(device: Sbdf, hardware: &mut impl Hardware) -> Command {
     Command(hardware.read_config(device, COMMAND) as u16)
 }
 
+fn decodes(device: Sbdf, hardware: &mut impl Hardware) -> bool {
+    let command = command(device, hardware);
+    command.0 != NO_ANSWER && command.memory_space()
+}
+
 fn write_intx_disable(device: Sbdf, disable: bool, hardware: &mut impl Hardware) {
+    change_command(device, |command| command.set_intx_disable(disable), hardware);
+}
+
+/// Changes a function's Command register; not where nothing answers, for that would set every bit of
+/// a device that answers meanwhile.
+pub fn change_command(device: Sbdf, change: impl FnOnce(&mut Command), hardware: &mut impl Hardware) {
     let mut changed = command(device, hardware);
-    changed.set_intx_disable(disable);
-    hardware.write_config(device, COMMAND, 2, changed.0.into());
+    if changed.0 != NO_ANSWER {
+        change(&mut changed);
+        hardware.write_config(device, COMMAND, 2, changed.0.into());
+    }
 }
 
 #[cfg(test)]
@@ -246,8 +292,9 @@ mod tests {
             let host_msi = HostMsi::take(DEVICE, 0x42, &mut hardware);
             let vectors = Owned::of(vec![Vector::UNUSED]);
             let host_msix = HostMsix::take(DEVICE, 0xa2, None, vectors, &mut hardware);
-            let delivery = Delivery::new(DEVICE, false, Decoding::Own(true), Some(host_msi), Some(host_msix));
-            assert_eq!(hardware.told(), "0x42=0x0, 0xa2=0x0");
+            let mut delivery = Delivery::new(DEVICE, false, Decoding::Own(true), Some(host_msi), Some(host_msix));
+            delivery.update_away(&mut hardware);
+            assert_eq!(hardware.told(), "0x42=0x0, 0xa2=0x0, here");
             Self { device, delivery, hardware }
         }
 
@@ -343,9 +390,10 @@ mod tests {
         pair.delivery.leave(Transition::Reset, &mut pair.hardware);
         assert_eq!((pair.hardware.told(), pair.delivery.decoding()), ("away".into(), Decoding::Own(false)));
         assert!(pair.delivery.come_back(true, &mut pair.hardware));
-        assert_eq!(pair.hardware.told(), "here, intx on");
+        assert_eq!(pair.hardware.told(), "intx on");
         assert!(!pair.delivery.reachable(&mut pair.hardware));
         pair.delivery.set_decoded(true, &mut pair.hardware);
+        assert_eq!(pair.hardware.told(), "here");
         assert!(pair.delivery.reachable(&mut pair.hardware));
     }
 

@@ -112,7 +112,9 @@ impl Line {
     }
 }
 
-/// What Xen does for msitrap, for the devices of one domain. None of it waits for another processor.
+/// What Xen does for msitrap, for the devices of one domain. None of it waits for another processor's
+/// locks, softirqs or guests; some of it waits until others have taken an IPI, as Xen's own code does
+/// with its locks held, and for which they need no lock.
 pub trait Hardware {
     /// What is left of the work that this hold of the lock may do.
     fn budget(&mut self) -> &mut Budget;
@@ -165,8 +167,9 @@ pub trait Hardware {
     /// `ENXIO` when the device's MSI-X table cannot be reached.
     fn reprogram(&mut self, pirq: Pirq) -> Result<(), Errno>;
 
-    /// Keeps Xen's own code away from the device's memory, or lets it there again.
-    fn set_away(&mut self, device: Sbdf, away: bool);
+    /// Keeps Xen's own code away from the device's memory, or lets it there again; false when the
+    /// device is not the domain's yet. Nobody is still at it when this returns.
+    fn set_away(&mut self, device: Sbdf, away: bool) -> bool;
 
     /// Memory for a table of so many vectors.
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno>;
@@ -186,6 +189,10 @@ pub trait Hardware {
 
     /// Nanoseconds since the host started.
     fn now(&mut self) -> u64;
+
+    /// Has [`Guest::settle`](crate::host::guest::Guest::settle) called for the device at this time, in
+    /// nanoseconds, by a timer. A later call replaces an earlier one.
+    fn settle_at(&mut self, device: Sbdf, time: u64);
 
     /// One line in Xen's log about the device.
     fn log(&mut self, device: Sbdf, line: Line);

@@ -13,7 +13,8 @@ use crate::core::msix::{Msix, MsixRegisters};
 use crate::core::power::{PowerRegisters, Transition};
 use crate::core::spec::{BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE};
 use crate::core::trust::{self, Distrust};
-use crate::host::delivery::{command, Decoding, Delivery};
+use crate::host::budget::Budget;
+use crate::host::delivery::{change_command, command, Decoding, Delivery};
 use crate::host::hardware::{Detail, Errno, Hardware, Incomplete, Line, TableMemory};
 use crate::host::msi::HostMsi;
 use crate::host::msix::{HostMsix, Memory, Scope};
@@ -50,8 +51,8 @@ pub enum Outcome {
     Gone = 4,
 }
 
-/// What Xen knows of a device at its assignment. Nothing of this is the device's present word: Xen
-/// found it, or dom0 told it, before any guest had the device.
+/// What Xen knows of a device at its assignment. It found this, or dom0 told it, before any guest had
+/// the device; but for [`PowerRegisters`] and the Table Offset register, which are read now.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     /// Where it is.
@@ -86,6 +87,8 @@ pub struct KnownMsix {
     pub position: u16,
     /// How many vectors it has.
     pub vectors: u16,
+    /// Its Table Offset register, by which Xen's own code finds the entries.
+    pub table: u32,
     /// The frames of table and pending bits, in this order, which nobody else may write; None when
     /// dom0 had Xen not prepare MSI-X.
     pub frames: Option<[Frames; 2]>,
@@ -130,13 +133,15 @@ pub type Range = (u64, u64);
 
 impl Managed {
     /// Takes charge of a device, with a snapshot of all that is ever read from it; MSI and MSI-X
-    /// are off from here on. None when the device has neither.
+    /// are off from here on. Stays None when the device has neither. It is made in place, for Xen's
+    /// stack is small.
     ///
     /// # Errors
     /// [`Errno::NOT_PERMITTED`] when it failed a check, which the log names; `ENOMEM`.
-    pub fn take(known: &Known, hardware: &mut impl Hardware) -> Result<Option<Self>, Errno> {
+    #[inline(never)]
+    pub fn take(known: &Known, into: &mut Option<Self>, hardware: &mut impl Hardware) -> Result<(), Errno> {
         if known.msi.is_none() && known.msix.is_none() {
-            return Ok(None);
+            return Ok(());
         }
         let sbdf = known.sbdf;
         // The one reading that is checked is the one that is used.
@@ -155,7 +160,7 @@ impl Managed {
             Some(physical) => Decoding::PhysicalFunction(physical),
             None => Decoding::Own(command.memory_space()),
         };
-        Ok(Some(Self {
+        *into = Some(Self {
             sbdf,
             function: None,
             bars,
@@ -167,7 +172,8 @@ impl Managed {
             quiesced: false,
             failed: false,
             unlearned: false,
-        }))
+        });
+        Ok(())
     }
 
     /// The host's address of the device.
@@ -187,11 +193,14 @@ impl Managed {
 
     /// The guest's address of the device is known: from here on the guest decides through its
     /// registers.
+    ///
+    /// The next [`Managed::settle`] makes the hardware do what the guest wrote before.
     pub fn learn(&mut self, function: GuestFunction, command: GuestCommand, hardware: &mut impl Hardware) {
+        self.unfinished = true;
         self.function = Some(function);
         self.device.set_command(command);
-        hardware.log(self.sbdf, Line::info(c"learned as the guest's function", Detail::Value(u64::from(function.0))));
-        self.apply(Scope::Device, hardware);
+        let text = c"learned as the guest's function";
+        hardware.log(self.sbdf, Line::info(text, Detail::Value(u64::from(function.0))));
     }
 
     /// Its memory was mapped where no function of the guest's, or more than one, has it.
@@ -218,18 +227,20 @@ impl Managed {
         }
     }
 
-    /// The guest writes configuration space: [`Outcome::Forward`], `Done` or `Retry`.
+    /// The guest writes configuration space: [`Outcome::Forward`], `Done` or `Retry`. What was left
+    /// unfinished comes first; a write that was taken is not made again, because the instruction may
+    /// have read the register before.
     pub fn write(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) -> Outcome {
-        self.look(hardware);
+        if self.settle(hardware) {
+            return Outcome::Retry;
+        }
         let verdict = self.device.write(access.register, access.enables, access.to_dword(value));
         if verdict != Verdict::Forward {
             self.report_refusal(hardware);
             self.apply(Scope::Device, hardware);
         }
         match verdict {
-            Verdict::Forward => Outcome::Forward,
-            _ if self.unfinished => Outcome::Retry,
-            Verdict::Observe => Outcome::Forward,
+            Verdict::Forward | Verdict::Observe => Outcome::Forward,
             Verdict::Own => Outcome::Done,
         }
     }
@@ -277,15 +288,14 @@ impl Managed {
     /// The guest writes memory; what hits the pending bits, or nothing, is dropped.
     /// [`Outcome::Done`] or `Retry`.
     pub fn write_memory(&mut self, access: MemoryAccess, value: u64, hardware: &mut impl Hardware) -> Outcome {
-        self.look(hardware);
+        if self.settle(hardware) {
+            return Outcome::Retry;
+        }
         match (self.place(access), self.device.msix()) {
             (Place::Table(offset), Some(msix)) => {
                 let vector = msix.write_table(offset, access.size, value);
                 self.report_refusal(hardware);
                 vector.into_iter().for_each(|vector| self.apply(Scope::Vector(vector), hardware));
-                if self.unfinished {
-                    return Outcome::Retry;
-                }
             }
             (Place::Beside, _) => self.write_hardware(access, value, hardware),
             _ => {}
@@ -345,14 +355,14 @@ impl Managed {
 
     /// Stops the device's DMA: its Bus Master bit is cleared.
     pub fn stop_dma(&mut self, hardware: &mut impl Hardware) {
-        let mut command = command(self.sbdf, hardware);
-        command.set_bus_master(false);
-        hardware.write_config(self.sbdf, COMMAND, 2, command.0.into());
+        change_command(self.sbdf, |command| command.set_bus_master(false), hardware);
     }
 
-    /// The device was reset, or was without power.
+    /// The device was reset, or was without power: its memory may not be decoded any more, until dom0
+    /// writes Command.
     pub fn restore(&mut self, hardware: &mut impl Hardware) {
         if self.delivery.answers() {
+            self.delivery.check_decoded(hardware);
             self.delivery.lose(hardware);
         }
         self.apply(Scope::Device, hardware);
@@ -382,6 +392,12 @@ impl Managed {
         self.unfinished
     }
 
+    /// Takes the mappings of its MSI-X table and pending bits away, to be given back with the lock
+    /// dropped; nothing of it is on.
+    pub fn take_memory(&mut self) -> Option<Memory> {
+        self.delivery.take_memory()
+    }
+
     /// The guest no longer has the device, which is quiesced. Returns what is to be given back with
     /// the lock dropped.
     pub fn release(&mut self, hardware: &mut impl Hardware) -> Option<Memory> {
@@ -394,7 +410,7 @@ impl Managed {
         if failures != 0 {
             hardware.log(self.sbdf, count(c"times that a vector found no interrupt", failures));
         }
-        self.delivery.take_memory()
+        self.take_memory()
     }
 
     fn layout(&self) -> Option<&Layout> {
@@ -444,6 +460,11 @@ impl Managed {
         let scope = if self.unfinished { Scope::Device } else { scope };
         let result = self.delivery.apply(&self.device.wanted(), scope, hardware);
         self.unfinished = result == Err(Incomplete::Retry);
+        if self.unfinished {
+            // In case nobody makes another access.
+            let soon = hardware.now().saturating_add(Budget::TIME);
+            hardware.settle_at(self.sbdf, soon);
+        }
         if let Err(Incomplete::Failed(errno)) = result {
             if !self.failed {
                 let number = Detail::Number(u64::from(errno.0.unsigned_abs()));
@@ -557,6 +578,9 @@ fn check_table(
     }
     let layout = Layout::new(registers.control(), registers.table, registers.pending, bars).ok_or(Distrust::Place)?;
     trust::check_place(&layout, table, pending)?;
+    if registers.table != known.table {
+        return Err(Distrust::Moved);
+    }
     Ok(Some(layout))
 }
 

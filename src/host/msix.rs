@@ -268,6 +268,12 @@ impl HostMsix {
         }
     }
 
+    /// The table could not be reached for a while: what Xen's own code wanted to write into it is
+    /// written by [`HostMsix::turn_on`], behind the function mask.
+    pub fn program_again(&mut self) {
+        self.programmed = 0;
+    }
+
     /// Enables the capability, if it was off, behind the function mask; every entry is masked, and
     /// every vector that has an interrupt has its message. Returns what has to be applied then.
     ///

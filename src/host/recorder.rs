@@ -42,6 +42,7 @@ pub const KNOWN: Known = Known {
     msix: Some(KnownMsix {
         position: 0xa0,
         vectors: 4,
+        table: 0x2000,
         frames: Some([Frames { first: 0xfea02, last: 0xfea02 }, Frames { first: 0xfea03, last: 0xfea03 }]),
     }),
     power: PowerRegisters { power: POWER, express: EXPRESS, features: 0 },
@@ -71,6 +72,8 @@ pub struct Recorder {
     pub bounded: bool,
     /// Nanoseconds.
     pub time: u64,
+    /// When the timer fires.
+    pub timer: Option<u64>,
     /// Windows that were not given back.
     pub outstanding: i32,
     /// What was done; [`Recorder::told`] tells it.
@@ -94,6 +97,7 @@ impl Default for Recorder {
             budget: Budget::access(),
             bounded: false,
             time: 0,
+            timer: None,
             outstanding: 0,
             done: Vec::new(),
             log: Vec::new(),
@@ -229,8 +233,9 @@ impl Hardware for Recorder {
         self.attempt("again", format!(" {}", pirq.0))
     }
 
-    fn set_away(&mut self, _: Sbdf, away: bool) {
+    fn set_away(&mut self, _: Sbdf, away: bool) -> bool {
         self.done.push(if away { "away" } else { "here" }.into());
+        true
     }
 
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
@@ -263,6 +268,10 @@ impl Hardware for Recorder {
 
     fn now(&mut self) -> u64 {
         self.time
+    }
+
+    fn settle_at(&mut self, _: Sbdf, time: u64) {
+        self.timer = Some(time);
     }
 
     fn log(&mut self, _: Sbdf, line: Line) {
