@@ -59,11 +59,16 @@ pub fn intx(device: &dyn Device, turn: impl Fn(bool)) {
 /// The device falls back to INTx, which arrives until it is acknowledged.
 pub fn line(device: &dyn Device, what: &str) {
     for _ in 0..TIMES {
+        line_at_rest(what);
         check::delivers(what, device, 1, (0, INTX));
     }
-    // Xen keeps a guest's line asserted from a passed-through device's interrupt to the guest's
-    // next end of interrupt, whatever the device does in between: a last INTx may come that is no
-    // longer the device's.
+    line_at_rest(what);
+}
+
+/// Xen keeps a guest's line asserted from a passed-through device's interrupt to the guest's next
+/// end of interrupt, whatever the device does in between: a last INTx may come that is no longer
+/// the device's.
+fn line_at_rest(what: &str) {
     let quiet = (0..RESTS).any(|_| {
         interrupts::forget();
         time::wait(SETTLE_MS);

@@ -5,7 +5,7 @@
 use crate::cases::{self, VECTOR};
 use crate::msix::{self, ENABLE, ENTRY, FUNCTION_MASK};
 use crate::storm::{self, PHASE_MS, SELDOM, Storm};
-use crate::{Device, Message, Msi, Msix, check, mmio, msi};
+use crate::{Device, Message, Msi, Msix, check, mmio, msi, say};
 
 /// The entries that deliver; those from here on are masked and get whatever string instructions
 /// bring.
@@ -77,6 +77,7 @@ fn strings(msix: Msix, n: usize) {
 /// INTx, MSI and MSI-X each work, and INTx comes only as long as neither of the others is on.
 fn afterwards(device: &dyn Device, msi: Option<Msi>, msix: Msix, first: impl Fn(u32) -> Message) {
     let function = device.function();
+    say!("Afterwards: MSI-X");
     msix.set(0);
     if let Some(msi) = msi {
         msi.enable(false);
@@ -95,14 +96,18 @@ fn afterwards(device: &dyn Device, msi: Option<Msi>, msix: Msix, first: impl Fn(
     // with MSI-X on.
     let Some(msi) = msi else { return function.disable_intx(true) };
     storm::rest(device);
+    say!("Afterwards: INTx");
     cases::line(device, "INTx after MSI-X");
+    say!("Afterwards: MSI");
     msi.program(first(0));
     msi.enable(true);
     storm::rest(device);
     check::delivers("MSI afterwards", device, 2, (0, VECTOR));
     msi.enable(false);
     storm::rest(device);
+    say!("Afterwards: INTx again");
     cases::line(device, "INTx after MSI");
+    say!("Afterwards: INTx disabled and enabled");
     function.disable_intx(true);
     check::delivers_nothing("INTx disabled", device);
     function.disable_intx(false);
