@@ -270,7 +270,11 @@ impl Endpoint {
         for (at, byte) in (offset..offset + u16::from(size)).zip(value.to_le_bytes()) {
             match at {
                 4 if self.kind.virtual_function => self.command = self.command & 0xff00 | u16::from(byte & !2),
-                4 => self.command = self.command & 0xff00 | u16::from(byte),
+                4 => {
+                    // Invariant 6 again: silent before its memory goes.
+                    assert!(byte & 2 != 0 || !self.msix_delivers(), "memory goes with MSI-X delivering");
+                    self.command = self.command & 0xff00 | u16::from(byte);
+                }
                 5 => self.command = self.command & 0x00ff | u16::from(byte) << 8,
                 _ if at == POWER + 4 => self.change_power(byte & 3, time),
                 _ if at == EXPRESS + 9 && byte & 0x80 != 0 => self.reset_function(time),
@@ -296,6 +300,8 @@ impl Endpoint {
             if !self.kind.keeps {
                 self.forget();
             }
+        } else if let Power::Returning(until) = &mut self.power {
+            *until = (*until).max(time + 10_000_000);
         }
     }
 
