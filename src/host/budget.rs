@@ -19,8 +19,8 @@ impl Budget {
     /// Stores to a device's MSI-X table that one hold may make.
     pub const STORES: u32 = 256;
 
-    /// How long one hold may go on beginning something, in nanoseconds: 1 ms.
-    pub const TIME: u64 = 1_000_000;
+    /// How long one hold may go on beginning something, in nanoseconds: 10 ms.
+    pub const TIME: u64 = 10_000_000;
 
     /// For one access.
     pub const fn access() -> Self {

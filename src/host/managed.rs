@@ -13,7 +13,6 @@ use crate::core::msix::{Msix, MsixRegisters};
 use crate::core::power::{PowerRegisters, Transition};
 use crate::core::spec::{BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE};
 use crate::core::trust::{self, Distrust};
-use crate::host::budget::Budget;
 use crate::host::delivery::{change_command, command, Decoding, Delivery};
 use crate::host::hardware::{Detail, Errno, Hardware, Incomplete, Line, TableMemory};
 use crate::host::msi::HostMsi;
@@ -127,6 +126,9 @@ pub struct MemoryAccess {
     /// In bytes, as the guest made it.
     size: u8,
 }
+
+/// When the timer goes on with what was left unfinished, in nanoseconds: 1 ms later.
+const SOON: u64 = 1_000_000;
 
 /// The guest's addresses of some pages, both ends included.
 pub type Range = (u64, u64);
@@ -462,7 +464,7 @@ impl Managed {
         self.unfinished = result == Err(Incomplete::Retry);
         if self.unfinished {
             // In case nobody makes another access.
-            let soon = hardware.now().saturating_add(Budget::TIME);
+            let soon = hardware.now().saturating_add(SOON);
             hardware.settle_at(self.sbdf, soon);
         }
         if let Err(Incomplete::Failed(errno)) = result {
