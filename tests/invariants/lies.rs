@@ -135,6 +135,19 @@ fn a_device_that_tells_the_truth_is_assigned() {
 }
 
 #[test]
+fn a_table_elsewhere_on_the_same_page_is_not_opened() {
+    let kind = Kind { table: 0x2000, pending: 0x3000, ..Kind::EVERY[2] };
+    for (table, expected) in [(0x2000, Ok(true)), (0x2008, Err(Errno::NOT_PERMITTED))] {
+        let mut world = World::unassigned(&[kind]);
+        world.fake().devices[0].lies.insert(0x74, table);
+        assert_eq!(world.manage(0, &known(0, kind)), expected, "{table:#x}");
+        if expected.is_ok() {
+            world.end();
+        }
+    }
+}
+
+#[test]
 fn each_frame_of_table_and_pending_bits_has_to_be_granted() {
     for kind in Kind::EVERY.into_iter().filter(|kind| kind.gives_msix()) {
         for (bar, _) in [kind.table_place(), kind.pending_place()] {
