@@ -64,9 +64,9 @@ class MainTest(unittest.TestCase):
 
     def test_no_permission(self):
         def body():
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/root/mine")
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/srv/mine")
 
-        self.assert_sentence(body, "/root/mine: Permission denied.", "owner")
+        self.assert_sentence(body, "/srv/mine: Permission denied.", "owner")
 
     def test_a_missing_program(self):
         self.assert_sentence(
