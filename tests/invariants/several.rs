@@ -45,6 +45,26 @@ fn every_device_of_a_guest_is_served() {
 }
 
 #[test]
+fn every_device_is_programmed_again_when_the_host_wakes() {
+    let kinds: Vec<Kind> = Kind::both().filter(|kind| !kind.virtual_function).collect();
+    let mut world = World::with(&kinds);
+    for n in 0..kinds.len() {
+        if n % 2 == 0 {
+            program_msi(&mut world, n, 1, 0x60, 1);
+        } else {
+            program_msix(&mut world, n, 0, 0x51, 0x8000);
+        }
+    }
+    world.nap();
+    for (n, kind) in kinds.iter().enumerate() {
+        let source = if n % 2 == 0 { Source::Msi(0) } else { Source::Msix(0) };
+        assert!(world.fake().live(n, source).is_some(), "{kind:?}");
+    }
+    world.check_delivery();
+    world.end();
+}
+
+#[test]
 fn no_more_devices_than_a_guest_may_have() {
     let mut world = World::with(&[KIND; DEVICES + 1][..DEVICES]);
     assert_eq!(world.manage(3, &known(3, KIND)), Err(Errno::EXISTS));

@@ -214,6 +214,15 @@ impl World {
         }
     }
 
+    /// The host slept, and firmware brought the devices back with memory decoded.
+    pub fn nap(&mut self) {
+        for n in 0..self.slots.len() {
+            self.fake().forget(n);
+            self.fake().devices[n].command = 6;
+        }
+        self.guest.resume(&mut Hand::resuming(&self.fake));
+    }
+
     /// Time passes.
     pub fn advance(&mut self, nanoseconds: u64) {
         self.fake().advance(nanoseconds);
@@ -266,7 +275,9 @@ impl World {
     fn fire(&self, n: usize) -> bool {
         let due = self.is_due(n);
         if due {
-            self.fake().devices[n].timer = None;
+            let mut fake = self.fake();
+            let left = fake.devices[n].timer.take().map_or(0, |time| time.saturating_sub(fake.time));
+            fake.advance(left);
         }
         due
     }
