@@ -231,6 +231,16 @@ impl Endpoint {
             }
             _ if self.take_on_behalf(offset, size, value) => self.host_wrote(offset, size, value, time),
             (4, 2) => self.change_command(value as u16),
+            (4 | 5, 1) => self.change_command_unseen(offset, value as u8),
+            // Where it answered nothing: the half with INTx-disable alone, or nothing enabled.
+            (5, 1) if self.command_read == 0xffff => {
+                assert_eq!(value & !0x4, 0, "writes {value:#x} to the upper half of Command");
+                self.command = self.command & !0x400 | (value as u16) << 8;
+            }
+            (4, 1) if self.command_read == 0xffff && self.stopping => {
+                assert_eq!(value, 0, "leaves something enabled");
+                self.command &= 0xff00;
+            }
             _ => panic!("writes {value:#x} to {offset:#x}"),
         }
     }
@@ -249,6 +259,16 @@ impl Endpoint {
             _ => value,
         };
         self.clobbered |= self.command & !before & !may != 0;
+    }
+
+    /// A write of one half of Command, where nothing answers that says what the other bits are: to
+    /// INTx-disable, or to stop DMA, and nothing is on in that half afterwards.
+    fn change_command_unseen(&mut self, offset: u16, value: u8) {
+        let intx_disable = if offset == 5 { 0x4 } else { 0 };
+        assert_eq!(self.command_read, u16::MAX, "overwrites half of Command");
+        assert!(offset == 5 || self.stopping, "stops DMA by itself");
+        assert_eq!(value & !intx_disable, 0, "sets bits that it does not know");
+        self.command = if offset == 5 { self.command & 0x00ff | u16::from(value) << 8 } else { self.command & 0xff00 };
     }
 
     /// Whether the write, or a part of it, is dom0's. INTx-disable may differ: it is as Xen has it.
