@@ -24,8 +24,9 @@ pub enum Decoding {
 enum Presence {
     /// It is.
     Present,
-    /// It sleeps: configuration space answers, its memory does not.
-    Asleep,
+    /// It sleeps: configuration space answers, its memory does not. `lost`: it was put to sleep before
+    /// it was back from where it had been, and is left alone until it wakes.
+    Asleep { lost: bool },
     /// It comes back from sleep or a reset, at this time (in nanoseconds) at the latest; nobody
     /// touches it before.
     Returning(u64),
@@ -91,7 +92,7 @@ impl Delivery {
 
     /// Whether configuration space can be reached.
     pub fn answers(&self) -> bool {
-        !matches!(self.presence, Presence::Returning(_))
+        matches!(self.presence, Presence::Present | Presence::Asleep { lost: false })
     }
 
     /// The hardware's side of MSI-X.
@@ -127,14 +128,15 @@ impl Delivery {
     /// A write to configuration space is about to take the device away: MSI-X is held, and nobody
     /// touches what will not answer.
     pub fn leave(&mut self, transition: Transition, hardware: &mut impl Hardware) {
+        let lost = !self.answers();
         let until = match (transition, self.presence) {
             (Transition::Sleep, _) => None,
             (Transition::Wake, Presence::Present) => return,
             (Transition::Wake, Presence::Returning(until)) => Some(until.max(hardware.now().saturating_add(WAKE_TIME))),
-            (Transition::Wake, Presence::Asleep) => Some(hardware.now().saturating_add(WAKE_TIME)),
+            (Transition::Wake, Presence::Asleep { .. }) => Some(hardware.now().saturating_add(WAKE_TIME)),
             (Transition::Reset, _) => Some(hardware.now().saturating_add(RESET_TIME)),
         };
-        self.presence = until.map_or(Presence::Asleep, Presence::Returning);
+        self.presence = until.map_or(Presence::Asleep { lost }, Presence::Returning);
         self.update_away(hardware);
         if let Some(msix) = self.msix.as_mut().filter(|_| transition != Transition::Wake) {
             msix.hold(hardware);
@@ -163,9 +165,9 @@ impl Delivery {
             return false;
         }
         self.presence = Presence::Present;
+        self.lose(hardware);
         self.check_decoded(hardware);
         self.update_away(hardware);
-        self.lose(hardware);
         true
     }
 
@@ -247,16 +249,16 @@ fn decodes(device: Sbdf, hardware: &mut impl Hardware) -> bool {
     command.0 != NO_ANSWER && command.memory_space()
 }
 
+/// Where nothing answers, or says so, the other bits are not known: then only the half of Command is
+/// written that has INTx-disable, and not the one that lets the device reach for memory.
 fn write_intx_disable(device: Sbdf, disable: bool, hardware: &mut impl Hardware) {
-    change_command(device, |command| command.set_intx_disable(disable), hardware);
-}
-
-/// Changes a function's Command register; not where nothing answers, for that would set every bit of
-/// a device that answers meanwhile.
-pub fn change_command(device: Sbdf, change: impl FnOnce(&mut Command), hardware: &mut impl Hardware) {
     let mut changed = command(device, hardware);
-    if changed.0 != NO_ANSWER {
-        change(&mut changed);
+    if changed.0 == NO_ANSWER {
+        changed = Command(0);
+        changed.set_intx_disable(disable);
+        hardware.write_config(device, COMMAND.saturating_add(1), 1, u32::from(changed.0 >> 8));
+    } else {
+        changed.set_intx_disable(disable);
         hardware.write_config(device, COMMAND, 2, changed.0.into());
     }
 }
@@ -377,7 +379,7 @@ mod tests {
         assert!(!pair.delivery.come_back(false, &mut pair.hardware));
         pair.hardware.time += WAKE_TIME;
         assert!(pair.delivery.come_back(false, &mut pair.hardware));
-        assert_eq!(pair.hardware.told(), "here, intx off, 0x42=0x0");
+        assert_eq!(pair.hardware.told(), "intx off, 0x42=0x0, here");
         assert_eq!(pair.write(MSI, 0x1_0000), "again 50, 0x42=0x1");
         // Awake already: nothing changes.
         pair.delivery.leave(Transition::Wake, &mut pair.hardware);
@@ -395,6 +397,23 @@ mod tests {
         pair.delivery.set_decoded(true, &mut pair.hardware);
         assert_eq!(pair.hardware.told(), "here");
         assert!(pair.delivery.reachable(&mut pair.hardware));
+    }
+
+    #[test]
+    fn put_to_sleep_on_its_way_back_it_is_left_alone_until_it_wakes() {
+        let mut pair = Pair::new();
+        pair.program();
+        pair.write(MSI, 0x1_0000);
+        pair.delivery.leave(Transition::Reset, &mut pair.hardware);
+        pair.delivery.leave(Transition::Sleep, &mut pair.hardware);
+        pair.hardware.told();
+        pair.hardware.time = RESET_TIME;
+        assert!(!pair.delivery.come_back(true, &mut pair.hardware) && !pair.delivery.answers());
+        assert_eq!(pair.write(MSI, 0x1_0000), "");
+        pair.delivery.leave(Transition::Wake, &mut pair.hardware);
+        assert!(pair.delivery.come_back(true, &mut pair.hardware));
+        assert_eq!(pair.hardware.told(), "intx off, 0x42=0x0");
+        assert_eq!(pair.write(MSI, 0x1_0000), "again 50, 0x42=0x1");
     }
 
     #[test]

@@ -11,9 +11,9 @@ use crate::core::learn::{Headers, HostBar, FRAME_SHIFT};
 use crate::core::msi::Msi;
 use crate::core::msix::{Msix, MsixRegisters};
 use crate::core::power::{PowerRegisters, Transition};
-use crate::core::spec::{BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE};
+use crate::core::spec::{BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE, NO_ANSWER};
 use crate::core::trust::{self, Distrust};
-use crate::host::delivery::{change_command, command, Decoding, Delivery};
+use crate::host::delivery::{command, Decoding, Delivery};
 use crate::host::hardware::{Detail, Errno, Hardware, Incomplete, Line, TableMemory};
 use crate::host::msi::HostMsi;
 use crate::host::msix::{HostMsix, Memory, Scope};
@@ -341,31 +341,45 @@ impl Managed {
     fn write_command(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) {
         let own = self.delivery.decoding();
         let command = HostCommand::new(access, value, self.delivery.intx_disabled(), own == Decoding::Own(true));
+        self.check_lost(hardware);
         if !command.decoded {
             self.delivery.set_decoded(false, hardware);
         }
         perform(self.sbdf, access, command.value, hardware);
-        let back = self.delivery.come_back(true, hardware);
+        self.delivery.come_back(true, hardware);
         if access.enables.touches_first() {
             self.delivery.set_decoded(command.decoded, hardware);
         }
-        if !back && self.delivery.answers() && self.delivery.is_lost(hardware) {
+        self.check_lost(hardware);
+        self.apply(Scope::Device, hardware);
+    }
+
+    /// Looks whether the device was reset in a way that nobody saw.
+    fn check_lost(&mut self, hardware: &mut impl Hardware) {
+        if self.delivery.answers() && self.delivery.is_lost(hardware) {
             self.delivery.lose(hardware);
         }
-        self.apply(Scope::Device, hardware);
     }
 
     /// Stops the device's DMA: its Bus Master bit is cleared.
     pub fn stop_dma(&mut self, hardware: &mut impl Hardware) {
-        change_command(self.sbdf, |command| command.set_bus_master(false), hardware);
+        let mut command = command(self.sbdf, hardware);
+        if command.0 == NO_ANSWER {
+            // What else it had enabled is not known: nothing is, until dom0 writes Command.
+            self.delivery.set_decoded(false, hardware);
+            hardware.write_config(self.sbdf, COMMAND, 1, 0);
+        } else {
+            command.set_bus_master(false);
+            hardware.write_config(self.sbdf, COMMAND, 2, command.0.into());
+        }
     }
 
     /// The device was reset, or was without power: its memory may not be decoded any more, until dom0
     /// writes Command.
     pub fn restore(&mut self, hardware: &mut impl Hardware) {
         if self.delivery.answers() {
-            self.delivery.check_decoded(hardware);
             self.delivery.lose(hardware);
+            self.delivery.check_decoded(hardware);
         }
         self.apply(Scope::Device, hardware);
     }

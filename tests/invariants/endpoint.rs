@@ -232,15 +232,6 @@ impl Endpoint {
             _ if self.take_on_behalf(offset, size, value) => self.host_wrote(offset, size, value, time),
             (4, 2) => self.change_command(value as u16),
             (4 | 5, 1) => self.change_command_unseen(offset, value as u8),
-            // Where it answered nothing: the half with INTx-disable alone, or nothing enabled.
-            (5, 1) if self.command_read == 0xffff => {
-                assert_eq!(value & !0x4, 0, "writes {value:#x} to the upper half of Command");
-                self.command = self.command & !0x400 | (value as u16) << 8;
-            }
-            (4, 1) if self.command_read == 0xffff && self.stopping => {
-                assert_eq!(value, 0, "leaves something enabled");
-                self.command &= 0xff00;
-            }
             _ => panic!("writes {value:#x} to {offset:#x}"),
         }
     }
