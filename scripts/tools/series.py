@@ -21,6 +21,9 @@ _FORM = (
     ("a diff after the text", r"^Signed-off-by: .*\n(?:\n|---\n[\s\S]*?)?^diff --git "),
 )
 
+# A line that adds the option or anything that depends on it.
+_OPTION = re.compile(r"^\+.*\b(?:CONFIG_)?MSITRAP\b", re.MULTILINE)
+
 
 def patches(folder):
     """The patches that `folder`/series names, in order."""
@@ -54,9 +57,9 @@ def faults(folder):
 
 
 def fixes(folder):
-    """The first patches, up to the one that adds the option: they mend faults of Xen's own."""
+    """The first patches, up to the one that names the option: they mend faults of Xen's own."""
     listed = patches(folder)
-    added = (n for n, patch in enumerate(listed) if "\n+config MSITRAP\n" in patch.read_text())
+    added = (n for n, patch in enumerate(listed) if _OPTION.search(patch.read_text()))
     return listed[: next(added, 0)]
 
 
