@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How much one hold of the lock may do. Whatever is left over goes on when the access is made again,
-//! so nobody waits for the lock longer than this takes.
+//! How much one hold of the lock may do. Whatever is left over goes on at the timer, or at the guest's
+//! next write, so nobody waits for the lock longer than this takes.
 //!
 //! Most calls read registers of the device, which may answer as late as it likes. So time counts, too.
 

@@ -25,7 +25,7 @@ use crate::host::refusals::Attempt;
 /// Managed devices a guest may have: the slots of the guest's bus.
 pub const DEVICES: usize = 32;
 
-/// What msitrap keeps for a guest, from its first managed device to its end.
+/// What msitrap keeps for a guest, from when it gets a stub domain to its end.
 #[derive(Debug)]
 pub struct Guest<L: RawMutex> {
     state: Mutex<L, State>,
