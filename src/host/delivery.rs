@@ -71,6 +71,7 @@ impl Delivery {
     /// Whether the MSI-X table and pending bits can be reached.
     pub fn reachable(&self, hardware: &mut impl Hardware) -> bool {
         !self.away
+            && self.presence == Presence::Present
             && match self.decoding {
                 Decoding::Own(decoded) => decoded,
                 Decoding::PhysicalFunction(physical) => command(physical, hardware).memory_space(),
