@@ -150,6 +150,15 @@ impl Delivery {
         }
     }
 
+    /// The host slept: a device that slept before has power again, and nobody may say so.
+    pub fn resume(&mut self, hardware: &mut impl Hardware) {
+        if let Presence::Asleep { .. } = self.presence {
+            let until = hardware.now().saturating_add(RESET_TIME);
+            self.presence = Presence::Returning(until);
+            hardware.settle_at(self.device, until);
+        }
+    }
+
     /// Whether the device is back from where it was: then it has lost what it was programmed with,
     /// or may have. `expected` says that its owner takes it for present.
     pub fn come_back(&mut self, expected: bool, hardware: &mut impl Hardware) -> bool {
@@ -398,6 +407,15 @@ mod tests {
         pair.delivery.set_decoded(true, &mut pair.hardware);
         assert_eq!(pair.hardware.told(), "here");
         assert!(pair.delivery.reachable(&mut pair.hardware));
+    }
+
+    #[test]
+    fn what_sleeps_is_not_reached_even_where_xen_cannot_be_told() {
+        let mut pair = Pair::new();
+        assert!(pair.delivery.reachable(&mut pair.hardware));
+        pair.hardware.unlisted = true;
+        pair.delivery.leave(Transition::Sleep, &mut pair.hardware);
+        assert!(!pair.delivery.reachable(&mut pair.hardware));
     }
 
     #[test]

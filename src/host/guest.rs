@@ -233,7 +233,7 @@ impl<L: RawMutex> Guest<L> {
     /// The same for all devices after the host slept, with a budget of its own: no domain runs yet.
     pub fn resume(&self, hardware: &mut impl Hardware) {
         for device in self.state.lock().devices.iter_mut().flatten() {
-            device.restore(hardware);
+            device.resume(hardware);
         }
     }
 
@@ -664,6 +664,19 @@ mod tests {
         assert_eq!(hardware.told(), done);
         guest.restore(Sbdf(0x28), &mut hardware);
         assert_eq!(hardware.told(), "");
+    }
+
+    #[test]
+    fn what_slept_before_the_host_did_is_programmed_though_nobody_wakes_it() {
+        let mut hardware = Recorder::default();
+        let guest = delivering(&mut hardware);
+        host_write(&guest, &mut hardware, (POWER + 4, 2), 3);
+        hardware.lost = true;
+        guest.resume(&mut hardware);
+        hardware.told();
+        hardware.time = hardware.timer.unwrap_or(0);
+        assert!(!guest.settle(DEVICE, &mut hardware));
+        assert!(hardware.told().ends_with("again 50, 0xa2=0x8000"));
     }
 
     #[test]

@@ -384,6 +384,12 @@ impl Managed {
         self.apply(Scope::Device, hardware);
     }
 
+    /// [`Managed::restore`] after the host slept.
+    pub fn resume(&mut self, hardware: &mut impl Hardware) {
+        self.delivery.resume(hardware);
+        self.restore(hardware);
+    }
+
     /// Goes on with what was left unfinished; whether there is still more.
     pub fn settle(&mut self, hardware: &mut impl Hardware) -> bool {
         self.look(hardware);

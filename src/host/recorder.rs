@@ -60,6 +60,8 @@ pub struct Recorder {
     pub lies: Vec<(u16, u32)>,
     /// Frames that are not what they should be, with what they are.
     pub strange: Vec<(u64, Distrust)>,
+    /// Whether Xen does not find the device among its owner's.
+    pub unlisted: bool,
     /// Whether the physical function decodes memory.
     pub physical_function: bool,
     /// From the call of this name on, all calls of it fail; and how many succeed before.
@@ -91,6 +93,7 @@ impl Default for Recorder {
             lost: false,
             lies: Vec::new(),
             strange: Vec::new(),
+            unlisted: false,
             physical_function: false,
             failing: ("", 0),
             waits: u32::MAX,
@@ -235,7 +238,7 @@ impl Hardware for Recorder {
 
     fn set_away(&mut self, _: Sbdf, away: bool) -> bool {
         self.done.push(if away { "away" } else { "here" }.into());
-        true
+        !self.unlisted
     }
 
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
