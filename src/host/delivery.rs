@@ -134,8 +134,11 @@ impl Delivery {
             (Transition::Sleep, _) => None,
             (Transition::Wake, Presence::Present) => return,
             (Transition::Wake, Presence::Returning(until)) => Some(until.max(hardware.now().saturating_add(WAKE_TIME))),
-            (Transition::Wake, Presence::Asleep { .. }) => Some(hardware.now().saturating_add(WAKE_TIME)),
-            (Transition::Reset, _) => Some(hardware.now().saturating_add(RESET_TIME)),
+            (Transition::Wake, Presence::Asleep { lost: false }) => Some(hardware.now().saturating_add(WAKE_TIME)),
+            // What it came back from may have been a reset, which may not be over.
+            (Transition::Wake, Presence::Asleep { lost: true }) | (Transition::Reset, _) => {
+                Some(hardware.now().saturating_add(RESET_TIME))
+            }
         };
         self.presence = until.map_or(Presence::Asleep { lost }, Presence::Returning);
         self.update_away(hardware);
@@ -430,6 +433,8 @@ mod tests {
         assert!(!pair.delivery.come_back(true, &mut pair.hardware) && !pair.delivery.answers());
         assert_eq!(pair.write(MSI, 0x1_0000), "");
         pair.delivery.leave(Transition::Wake, &mut pair.hardware);
+        pair.hardware.time += WAKE_TIME;
+        assert!(!pair.delivery.come_back(false, &mut pair.hardware), "its reset may not be over");
         assert!(pair.delivery.come_back(true, &mut pair.hardware));
         assert_eq!(pair.hardware.told(), "intx off, 0x42=0x0");
         assert_eq!(pair.write(MSI, 0x1_0000), "again 50, 0x42=0x1");

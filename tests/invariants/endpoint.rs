@@ -305,8 +305,10 @@ impl Endpoint {
             self.left_again |= matches!(self.power, Power::Returning(_));
             self.power = Power::Asleep;
         } else if self.power == Power::Asleep {
-            // The time a function may take (PCI Express Base Specification 6.0, section 5.9).
-            self.power = Power::Returning(time + 10_000_000);
+            // The time a function may take (PCI Express Base Specification 6.0, section 5.9), or what
+            // is left of a reset's.
+            let takes = if self.left_again { 100_000_000 } else { 10_000_000 };
+            self.power = Power::Returning(time + takes);
             self.unseen = true;
             if !self.kind.keeps {
                 self.forget();
