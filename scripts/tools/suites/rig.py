@@ -203,6 +203,7 @@ def plan(images, everything):
         Boot("life", events),
         Boot("smp", _races(images, smp.RACES), processors=SMP),
         Boot("liar", (*_lies(images, liar.SHOWN), _assignments(images)), forging=True),
+        Boot("smp-ports", _races(images, smp.PORT_RACES), processors=SMP, kernel="stock"),
         Boot(
             "off",
             (_missing("msi-deliver"), _hostile(images, managed=False)),
@@ -225,7 +226,6 @@ def plan(images, everything):
     ]
     if everything:
         boots += [
-            Boot("smp-ports", _races(images, smp.PORT_RACES), processors=SMP, kernel="stock"),
             Boot("debug-whole", functional, variant=xen.DEBUG),
             Boot("debug-life", (*events, *long), variant=xen.DEBUG),
             Boot("vt-d-whole", (*functional, _hostile(images)), iommu="vt-d"),
