@@ -168,7 +168,14 @@ unsafe extern "C" {
     fn msitrap_xen_lock_init(lock: *mut c_void, domain: *mut Domain);
     fn msitrap_xen_lock(lock: *mut c_void);
     fn msitrap_xen_unlock(lock: *mut c_void);
-    fn msitrap_xen_log(domain: *const Domain, sbdf: u32, warning: bool, text: *const c_char, form: u8, number: u64);
+    fn msitrap_xen_log(
+        domain: *const Domain,
+        sbdf: u32,
+        warning: bool,
+        text: *const c_char,
+        form: u8,
+        number: u64,
+    );
     fn msitrap_xen_config_read(sbdf: u32, register: u16) -> u32;
     fn msitrap_xen_config_write(sbdf: u32, offset: u16, size: u8, value: u32);
     fn msitrap_xen_bars(domain: *const Domain, sbdf: u32, bars: *mut RawBar);
@@ -216,9 +223,9 @@ unsafe impl RawMutex for XenLock {
     fn lock(&self) {
         // SAFETY: initialised, as every guest's is when it is created.
         unsafe { msitrap_xen_lock(self.0.get().cast()) };
-        // Nothing behind the lock is done speculatively, even where the return from the call above was
-        // mispredicted (Xen's block_lock_speculation).
-        // SAFETY: waits for what came before, and changes nothing.
+        // Nothing behind the lock is done speculatively, even where the return from the call above
+        // was mispredicted (Xen's block_lock_speculation). SAFETY: waits for what came before, and
+        // changes nothing.
         unsafe { asm!("lfence", options(nostack, preserves_flags)) };
     }
 
@@ -320,7 +327,8 @@ impl Hardware for Xen {
 
     fn check_frames(&mut self, device: Sbdf, frames: Frames) -> Result<(), Distrust> {
         // SAFETY: the domain lives throughout the call.
-        match unsafe { msitrap_xen_check_frames(self.domain, device.0, frames.first, frames.last) } {
+        match unsafe { msitrap_xen_check_frames(self.domain, device.0, frames.first, frames.last) }
+        {
             0 => Ok(()),
             2 => Err(Distrust::Ram),
             3 => Err(Distrust::XensOwn),
@@ -424,7 +432,9 @@ impl Hardware for Xen {
             Detail::Domain(domain) => (3, domain.into()),
         };
         // SAFETY: `text` is terminated and lives for ever.
-        unsafe { msitrap_xen_log(self.domain, device.0, line.warning, line.text.as_ptr(), form, number) }
+        unsafe {
+            msitrap_xen_log(self.domain, device.0, line.warning, line.text.as_ptr(), form, number)
+        }
     }
 }
 
@@ -493,7 +503,11 @@ impl RawDevice {
                 table: self.table,
                 frames: (self.table_first != 0).then_some(frames),
             }),
-            power: PowerRegisters { power: self.power, express: self.express, features: self.features },
+            power: PowerRegisters {
+                power: self.power,
+                express: self.express,
+                features: self.features,
+            },
             function: (self.bound != 0).then_some(GuestFunction(self.function)),
         }
     }
@@ -505,7 +519,11 @@ impl RawDevice {
 /// # Safety
 /// The contract at the top of this file; `device` can be read.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn msitrap_rs_manage(guest: *const XenGuest, domain: *mut Domain, device: &RawDevice) -> c_int {
+unsafe extern "C" fn msitrap_rs_manage(
+    guest: *const XenGuest,
+    domain: *mut Domain,
+    device: &RawDevice,
+) -> c_int {
     // SAFETY: the contract.
     let Some(guest) = (unsafe { guest_at(guest) }) else { return 0 };
     match guest.manage(&device.known(), &mut Xen::of(domain)) {
@@ -519,7 +537,11 @@ unsafe extern "C" fn msitrap_rs_manage(guest: *const XenGuest, domain: *mut Doma
 /// # Safety
 /// The contract at the top of this file.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn msitrap_rs_quiesce(guest: *const XenGuest, domain: *mut Domain, sbdf: u32) -> bool {
+unsafe extern "C" fn msitrap_rs_quiesce(
+    guest: *const XenGuest,
+    domain: *mut Domain,
+    sbdf: u32,
+) -> bool {
     // SAFETY: the contract.
     unsafe { guest_at(guest) }.is_some_and(|guest| guest.quiesce(Sbdf(sbdf), &mut Xen::of(domain)))
 }
@@ -548,7 +570,11 @@ fn decode(raw: RawAccess) -> Option<GuestAccess> {
 /// # Safety
 /// The contract at the top of this file.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn msitrap_rs_config_read(guest: *const XenGuest, domain: *mut Domain, raw: RawAccess) -> RawAnswer {
+unsafe extern "C" fn msitrap_rs_config_read(
+    guest: *const XenGuest,
+    domain: *mut Domain,
+    raw: RawAccess,
+) -> RawAnswer {
     // SAFETY: the contract.
     let answer = match (unsafe { guest_at(guest) }, decode(raw)) {
         (Some(guest), Some(access)) => guest.read(access, raw.mergeable != 0, &mut Xen::of(domain)),
@@ -616,7 +642,8 @@ unsafe extern "C" fn msitrap_rs_memory_read(
     size: u8,
 ) -> RawMemory {
     // SAFETY: the contract.
-    let value = unsafe { guest_at(guest) }.and_then(|guest| guest.read_memory(address, size, &mut Xen::of(domain)));
+    let value = unsafe { guest_at(guest) }
+        .and_then(|guest| guest.read_memory(address, size, &mut Xen::of(domain)));
     RawMemory { value: value.unwrap_or(u64::MAX), answered: value.is_some() }
 }
 
@@ -662,9 +689,14 @@ unsafe extern "C" fn msitrap_rs_host_write(
 /// # Safety
 /// The contract at the top of this file.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn msitrap_rs_settle(guest: *const XenGuest, domain: *mut Domain, sbdf: u32) -> u8 {
+unsafe extern "C" fn msitrap_rs_settle(
+    guest: *const XenGuest,
+    domain: *mut Domain,
+    sbdf: u32,
+) -> u8 {
     // SAFETY: the contract.
-    let more = unsafe { guest_at(guest) }.is_some_and(|guest| guest.settle(Sbdf(sbdf), &mut Xen::of(domain)));
+    let more = unsafe { guest_at(guest) }
+        .is_some_and(|guest| guest.settle(Sbdf(sbdf), &mut Xen::of(domain)));
     let outcome = if more { Outcome::Retry } else { Outcome::Done };
     outcome as u8
 }
@@ -698,7 +730,11 @@ unsafe extern "C" fn msitrap_rs_resume(guest: *const XenGuest, domain: *mut Doma
 /// # Safety
 /// The contract at the top of this file.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn msitrap_rs_stop_dma(guest: *const XenGuest, domain: *mut Domain, sbdf: u32) -> bool {
+unsafe extern "C" fn msitrap_rs_stop_dma(
+    guest: *const XenGuest,
+    domain: *mut Domain,
+    sbdf: u32,
+) -> bool {
     // SAFETY: the contract.
     unsafe { guest_at(guest) }.is_some_and(|guest| guest.stop_dma(Sbdf(sbdf), &mut Xen::of(domain)))
 }
@@ -717,7 +753,9 @@ unsafe extern "C" fn msitrap_rs_refuse(
     caller: u16,
 ) {
     // SAFETY: the contract.
-    if let (Some(guest), Some(attempt)) = (unsafe { guest_at(guest) }, Attempt::from_number(attempt)) {
+    if let (Some(guest), Some(attempt)) =
+        (unsafe { guest_at(guest) }, Attempt::from_number(attempt))
+    {
         guest.refuse(Sbdf(sbdf), attempt, caller, &mut Xen::of(domain));
     }
 }

@@ -27,7 +27,11 @@ impl<T> Owned<T> {
     /// # Safety
     /// `start` is the first of `length` initialised elements that nobody else uses; `free` gives
     /// them back, and is called once.
-    pub const unsafe fn new(start: NonNull<T>, length: usize, free: unsafe fn(NonNull<T>, usize)) -> Self {
+    pub const unsafe fn new(
+        start: NonNull<T>,
+        length: usize,
+        free: unsafe fn(NonNull<T>, usize),
+    ) -> Self {
         Self { start, length, free }
     }
 
@@ -140,7 +144,9 @@ impl<T> Owned<T> {
     pub fn of(elements: Vec<T>) -> Self {
         unsafe fn free<T>(start: NonNull<T>, length: usize) {
             // SAFETY: made below, of a box of this length.
-            drop(unsafe { Box::from_raw(core::ptr::slice_from_raw_parts_mut(start.as_ptr(), length)) });
+            drop(unsafe {
+                Box::from_raw(core::ptr::slice_from_raw_parts_mut(start.as_ptr(), length))
+            });
         }
         let length = elements.len();
         let start = NonNull::from(Box::leak(elements.into_boxed_slice())).cast();
@@ -175,9 +181,15 @@ mod tests {
 
     #[test]
     fn an_index_is_clamped_without_a_branch() {
-        for (index, length, expected) in
-            [(0, 1, 0), (1, 1, 0), (5, 7, 5), (7, 7, 0), (usize::MAX, 7, 0), (0, 0, 0), (3, usize::MAX, 3)]
-        {
+        for (index, length, expected) in [
+            (0, 1, 0),
+            (1, 1, 0),
+            (5, 7, 5),
+            (7, 7, 0),
+            (usize::MAX, 7, 0),
+            (0, 0, 0),
+            (3, usize::MAX, 3),
+        ] {
             assert_eq!(clamped(index, length), expected, "{index} of {length}");
         }
     }
@@ -185,7 +197,10 @@ mod tests {
     #[test]
     fn an_index_finds_its_element_or_none() {
         let mut owned = Owned::of(vec![10, 11, 12]);
-        assert_eq!([0, 2, 3, usize::MAX].map(|index| owned.at(index).copied()), [Some(10), Some(12), None, None]);
+        assert_eq!(
+            [0, 2, 3, usize::MAX].map(|index| owned.at(index).copied()),
+            [Some(10), Some(12), None, None]
+        );
         if let Some(element) = owned.at_mut(1) {
             *element = 20;
         }

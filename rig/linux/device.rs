@@ -32,7 +32,10 @@ impl Device {
 
     /// The device of this kind, when its driver has it.
     pub fn find(kind: &str) -> Option<Self> {
-        entries(Path::new(PCI)).into_iter().find(|folder| driver_of(folder) == driver(kind)).map(|folder| Self { folder })
+        entries(Path::new(PCI))
+            .into_iter()
+            .find(|folder| driver_of(folder) == driver(kind))
+            .map(|folder| Self { folder })
     }
 
     /// The interrupts of the device.
@@ -42,13 +45,16 @@ impl Device {
 
     /// Waits for what the driver makes under a class, such as `block` or `net`; its name.
     pub fn offspring(&self, class: &str) -> Result<String, String> {
-        let folder = fs::canonicalize(&self.folder).map_err(|error| format!("{}: {error}", self.folder.display()))?;
-        until(|| made_by(&folder, class)).ok_or_else(|| format!("the driver made no {class} device"))
+        let folder = fs::canonicalize(&self.folder)
+            .map_err(|error| format!("{}: {error}", self.folder.display()))?;
+        until(|| made_by(&folder, class))
+            .ok_or_else(|| format!("the driver made no {class} device"))
     }
 
     /// Waits until the device is gone.
     pub fn wait_gone(&self) -> Result<(), String> {
-        until(|| (!self.folder.exists()).then_some(())).ok_or_else(|| "the device is still there".into())
+        until(|| (!self.folder.exists()).then_some(()))
+            .ok_or_else(|| "the device is still there".into())
     }
 }
 
@@ -67,7 +73,9 @@ fn driver_of(folder: &Path) -> String {
 
 /// What stands in a folder; nothing when there is none.
 pub fn entries(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).map(|found| found.flatten().map(|entry| entry.path()).collect()).unwrap_or_default()
+    fs::read_dir(folder)
+        .map(|found| found.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
 }
 
 /// Asks again and again until there is an answer, or patience ends.

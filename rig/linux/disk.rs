@@ -21,7 +21,8 @@ pub fn read_pattern(name: &str, mebibytes: usize) -> Result<u64, String> {
     Ok(requests(mebibytes))
 }
 
-/// Writes and reads back a piece of the disk, other content for each `seed`; returns how many requests that took.
+/// Writes and reads back a piece of the disk, other content for each `seed`; returns how many
+/// requests that took.
 pub fn write_and_read(name: &str, begin: u64, mebibytes: usize, seed: u64) -> Result<u64, String> {
     let content = |index: u64| (index ^ seed).wrapping_mul(STEP);
     let file = OpenOptions::new().write(true).custom_flags(O_DIRECT).open(format!("/dev/{name}"));
@@ -32,7 +33,8 @@ pub fn write_and_read(name: &str, begin: u64, mebibytes: usize, seed: u64) -> Re
         for (number, word) in buffer.0.chunks_exact_mut(WORD).enumerate() {
             word.copy_from_slice(&content(first + number as u64).to_le_bytes());
         }
-        file.write_all_at(&buffer.0, begin + block * BLOCK as u64).map_err(|error| format!("write to {name}: {error}"))?;
+        file.write_all_at(&buffer.0, begin + block * BLOCK as u64)
+            .map_err(|error| format!("write to {name}: {error}"))?;
     }
     judge("what was written", expected(mebibytes, content), read(name, begin, mebibytes)?)?;
     Ok(2 * requests(mebibytes))
@@ -58,7 +60,8 @@ fn read(name: &str, begin: u64, mebibytes: usize) -> Result<u64, String> {
     let mut checksum = 0;
     for block in 0..requests(mebibytes) {
         let place = begin + block * BLOCK as u64;
-        file.read_exact_at(&mut buffer.0, place).map_err(|error| format!("read from {name}: {error}"))?;
+        file.read_exact_at(&mut buffer.0, place)
+            .map_err(|error| format!("read from {name}: {error}"))?;
         checksum = sum(checksum, buffer.0.chunks_exact(WORD).map(word));
     }
     Ok(checksum)
@@ -69,5 +72,9 @@ fn word(bytes: &[u8]) -> u64 {
 }
 
 fn judge(what: &str, wanted: u64, seen: u64) -> Result<(), String> {
-    if wanted == seen { Ok(()) } else { Err(format!("{what} has checksum {wanted:#x}, read was {seen:#x}")) }
+    if wanted == seen {
+        Ok(())
+    } else {
+        Err(format!("{what} has checksum {wanted:#x}, read was {seen:#x}"))
+    }
 }

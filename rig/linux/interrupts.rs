@@ -21,7 +21,12 @@ impl Interrupts {
     /// Those of the device with this folder in /sys.
     pub fn of(folder: &Path) -> Self {
         let files = entries(&folder.join("msi_irqs"));
-        let kind = files.first().and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default().trim().into();
+        let kind = files
+            .first()
+            .and_then(|file| fs::read_to_string(file).ok())
+            .unwrap_or_default()
+            .trim()
+            .into();
         let numbers: Vec<String> =
             files.iter().filter_map(|file| Some(file.file_name()?.to_str()?.to_string())).collect();
         let table = fs::read_to_string("/proc/interrupts").unwrap_or_default();
@@ -42,7 +47,14 @@ impl Interrupts {
 
     /// In words.
     pub fn text(&self) -> String {
-        format!("{}, {} vectors, {} of them fired, {} interrupts, by CPU {:?}", self.kind, self.numbers.len(), self.fired, self.total(), self.on_cpus)
+        format!(
+            "{}, {} vectors, {} of them fired, {} interrupts, by CPU {:?}",
+            self.kind,
+            self.numbers.len(),
+            self.fired,
+            self.total(),
+            self.on_cpus
+        )
     }
 
     /// Sends all to one CPU; returns how many the kernel let be moved (some it places itself).

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! What only the kernel can do, and all `unsafe` code of this program.
 
-use std::ffi::{CString, c_char, c_int, c_long, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_long, c_ulong, c_void, CString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -9,7 +9,13 @@ use std::path::Path;
 use std::time::Duration;
 
 extern "C" {
-    fn mount(source: *const c_char, target: *const c_char, kind: *const c_char, flags: c_ulong, data: *const c_void) -> c_int;
+    fn mount(
+        source: *const c_char,
+        target: *const c_char,
+        kind: *const c_char,
+        flags: c_ulong,
+        data: *const c_void,
+    ) -> c_int;
     fn reboot(command: c_int) -> c_int;
     fn syscall(number: c_long, ...) -> c_long;
     fn ioctl(file: c_int, request: c_ulong, ...) -> c_int;
@@ -22,7 +28,11 @@ const RB_AUTOBOOT: c_int = 0x0123_4567;
 /// The value of NAME=... on the kernel's command line, or ''.
 pub fn parameter(name: &str) -> String {
     let words = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    words.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default().into()
+    words
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        .unwrap_or_default()
+        .into()
 }
 
 /// Mounts a file system that needs no device.

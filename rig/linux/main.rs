@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! First program of the Linux guest: loads the drivers, does the steps that the kernel's command line names, and
-//! prints what came of each on Xen's console, in the form of the guests in hvm-tests.
+//! First program of the Linux guest: loads the drivers, does the steps that the kernel's command
+//! line names, and prints what came of each on Xen's console, in the form of the guests in
+//! hvm-tests.
 //!
-//! `rig.steps=KIND/STEP,...` names them; `rig.echo=KIND:ADDRESS,...` where the echo service of a network card is.
-//! Called as /sbin/reboot (by the kernel, when the toolstack asks for it) it restarts the guest at once.
+//! `rig.steps=KIND/STEP,...` names them; `rig.echo=KIND:ADDRESS,...` where the echo service of a
+//! network card is. Called as /sbin/reboot (by the kernel, when the toolstack asks for it) it
+//! restarts the guest at once.
 
 mod device;
 mod disk;

@@ -57,16 +57,18 @@ pub fn bring_up(interface: &str, echo: Ipv4Addr) -> Result<(), String> {
     ask(SIOCSIFFLAGS, &mut flags)
 }
 
-/// Sends so much to the echo service and checks that the same comes back; returns the number of pieces, each of which
-/// waits for the one before.
+/// Sends so much to the echo service and checks that the same comes back; returns the number of
+/// pieces, each of which waits for the one before.
 pub fn exchange(echo: Ipv4Addr, kibibytes: usize) -> Result<u64, String> {
     let mut line = until(|| connect(echo)).ok_or_else(|| format!("no connection to {echo}"))?;
     let (mut back, mut seen) = (vec![0; CHUNK], 0_usize);
     let chunks = (kibibytes << 10) / CHUNK;
     for chunk in 0..chunks {
-        let out: Vec<u8> = (0..CHUNK).map(|place| (place * 7 + chunk * 13 + (place >> 8)) as u8).collect();
+        let out: Vec<u8> =
+            (0..CHUNK).map(|place| (place * 7 + chunk * 13 + (place >> 8)) as u8).collect();
         line.write_all(&out).map_err(|error| format!("send: {error}"))?;
-        line.read_exact(&mut back).map_err(|error| format!("receive after {seen} bytes: {error}"))?;
+        line.read_exact(&mut back)
+            .map_err(|error| format!("receive after {seen} bytes: {error}"))?;
         if back != out {
             return Err(format!("bytes {seen} and on came back changed"));
         }
@@ -76,7 +78,8 @@ pub fn exchange(echo: Ipv4Addr, kibibytes: usize) -> Result<u64, String> {
 }
 
 fn connect(echo: Ipv4Addr) -> Option<TcpStream> {
-    let line = TcpStream::connect_timeout(&SocketAddr::from((echo, PORT)), Duration::from_secs(5)).ok()?;
+    let line =
+        TcpStream::connect_timeout(&SocketAddr::from((echo, PORT)), Duration::from_secs(5)).ok()?;
     let limit = Some(Duration::from_secs(30));
     line.set_read_timeout(limit).ok()?;
     line.set_write_timeout(limit).ok()?;

@@ -45,7 +45,8 @@ fn affinity(kind: &str) -> Result<(), String> {
     let requests = thread::scope(|scope| {
         scope.spawn(|| wander(&before, &done, &moved));
         let requests = (0..ROUNDS * before.on_cpus.len() as u64).try_fold(0, |sum, round| {
-            kernel::run_on(round as usize % before.on_cpus.len()).map_err(|error| format!("CPU affinity: {error}"))?;
+            kernel::run_on(round as usize % before.on_cpus.len())
+                .map_err(|error| format!("CPU affinity: {error}"))?;
             work(kind, &device, Amount::Some(round)).map(|requests| sum + requests)
         });
         done.store(true, Relaxed);
@@ -96,7 +97,9 @@ fn load_forever(kind: &str) -> Result<(), String> {
     let kind = kind.to_string();
     say::line(&format!("Under load: {kind}"));
     thread::spawn(move || {
-        if let Some(Err(reason)) = (0..).map(|round| work(&kind, &device, Amount::Some(round))).find(Result::is_err) {
+        if let Some(Err(reason)) =
+            (0..).map(|round| work(&kind, &device, Amount::Some(round))).find(Result::is_err)
+        {
             say::line(&format!("Failure: {kind} under load: {reason}"));
         }
     });
@@ -110,7 +113,9 @@ fn judge(before: &Interrupts, after: &Interrupts, requests: u64) -> Result<(), S
     match () {
         _ if after.kind.is_empty() => Err("the driver uses no message interrupts".into()),
         _ if came == 0 => Err("no interrupt came".into()),
-        _ if came < requests => Err(format!("{came} interrupts for {requests} requests, one after the other")),
+        _ if came < requests => {
+            Err(format!("{came} interrupts for {requests} requests, one after the other"))
+        }
         _ => Ok(()),
     }
 }
@@ -133,7 +138,9 @@ fn ready(kind: &str, device: &Device) -> Result<(), String> {
 fn work(kind: &str, device: &Device, amount: Amount) -> Result<u64, String> {
     match (kind, amount) {
         ("nvme", Amount::Full) => disk::write_and_read(&device.offspring("block")?, SCRATCH, 64, 1),
-        ("nvme", Amount::Some(round)) => disk::write_and_read(&device.offspring("block")?, SCRATCH, 2, round + 2),
+        ("nvme", Amount::Some(round)) => {
+            disk::write_and_read(&device.offspring("block")?, SCRATCH, 2, round + 2)
+        }
         ("ahci" | "xhci", Amount::Full) => disk::read_pattern(&device.offspring("block")?, 4),
         ("ahci" | "xhci", Amount::Some(_)) => disk::read_pattern(&device.offspring("block")?, 1),
         (_, Amount::Full) => network::exchange(echo(kind)?, 4 << 10),
@@ -144,6 +151,7 @@ fn work(kind: &str, device: &Device, amount: Amount) -> Result<u64, String> {
 /// The address of the echo service behind a network card.
 fn echo(kind: &str) -> Result<std::net::Ipv4Addr, String> {
     let known = kernel::parameter("rig.echo");
-    let found = known.split(',').find_map(|pair| pair.strip_prefix(kind)?.strip_prefix(':')?.parse().ok());
+    let found =
+        known.split(',').find_map(|pair| pair.strip_prefix(kind)?.strip_prefix(':')?.parse().ok());
     found.ok_or_else(|| format!("rig.echo names no address for {kind}"))
 }

@@ -110,8 +110,8 @@ fn config(address: &str, end: Instant) -> Result<String, String> {
     Ok(format!("config tried={}", times?.iter().sum::<u32>()))
 }
 
-/// What is written by ports. dom0's kernel uses the same address port, so a write may end in Command,
-/// which is dom0's: memory, I/O and Bus Master stay enabled. It is no message of Xen's.
+/// What is written by ports. dom0's kernel uses the same address port, so a write may end in
+/// Command, which is dom0's: memory, I/O and Bus Master stay enabled. It is no message of Xen's.
 const ENABLED: u32 = 7;
 
 /// One thread selects a register of a device and writes it; another selects a register of the

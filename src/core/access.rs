@@ -20,7 +20,9 @@ impl ByteEnables {
 
     /// The enables as a mask over the dword's 32 bits.
     pub fn mask(self) -> u32 {
-        (0..DWORD).filter(|byte| self.0 & 1 << byte != 0).fold(0, |mask, byte| mask | shift(0xff, i32::from(byte)))
+        (0..DWORD)
+            .filter(|byte| self.0 & 1 << byte != 0)
+            .fold(0, |mask, byte| mask | shift(0xff, i32::from(byte)))
     }
 
     /// Whether the first byte is one of them.
@@ -98,7 +100,8 @@ impl ConfigAccess {
 
 /// The bytes of the dword that an access of `size` bytes at `lane` touches.
 fn lanes(lane: i8, size: u8) -> ByteEnables {
-    let touched = (0..DWORD as i8).filter(|byte| (lane..lane.saturating_add(size as i8)).contains(byte));
+    let touched =
+        (0..DWORD as i8).filter(|byte| (lane..lane.saturating_add(size as i8)).contains(byte));
     ByteEnables(touched.fold(0, |enables, byte| enables | 1 << byte))
 }
 
@@ -120,7 +123,8 @@ mod tests {
         ConfigAccess::from_data_port(0x41, DATA_PORT.saturating_add_signed(lane as i16), size)
     }
 
-    /// What byte `at` of an access carries when the dword is `DWORD_VALUE`, worked out byte by byte.
+    /// What byte `at` of an access carries when the dword is `DWORD_VALUE`, worked out byte by
+    /// byte.
     fn expected_byte(lane: i32, at: i32) -> Option<u8> {
         let byte = usize::try_from(lane.saturating_add(at)).ok()?;
         DWORD_VALUE.to_le_bytes().get(byte).copied()
@@ -130,7 +134,8 @@ mod tests {
     fn every_lane_and_width_reads_its_bytes() {
         for size in [1u8, 2, 4] {
             for lane in -4..8 {
-                let bytes: Vec<_> = (0..i32::from(size)).map(|at| expected_byte(lane, at)).collect();
+                let bytes: Vec<_> =
+                    (0..i32::from(size)).map(|at| expected_byte(lane, at)).collect();
                 let Some(access) = access(lane, size) else {
                     assert!(bytes.iter().all(Option::is_none), "lane {lane}, {size} bytes");
                     continue;
@@ -139,8 +144,15 @@ mod tests {
                 let value = access.from_dword(DWORD_VALUE).to_le_bytes();
                 let beside = access.beside().to_le_bytes();
                 for (at, byte) in bytes.iter().enumerate() {
-                    assert_eq!(value.get(at).copied(), Some(byte.unwrap_or(0)), "lane {lane}, {size} bytes, byte {at}");
-                    assert_eq!(beside.get(at).copied(), Some(if byte.is_none() { 0xff } else { 0 }));
+                    assert_eq!(
+                        value.get(at).copied(),
+                        Some(byte.unwrap_or(0)),
+                        "lane {lane}, {size} bytes, byte {at}"
+                    );
+                    assert_eq!(
+                        beside.get(at).copied(),
+                        Some(if byte.is_none() { 0xff } else { 0 })
+                    );
                 }
             }
         }
@@ -151,8 +163,13 @@ mod tests {
         for size in [1u8, 2, 4] {
             for lane in -3..4 {
                 let Some(access) = access(lane, size) else { continue };
-                let merged = access.enables.merge(0, access.to_dword(access.from_dword(DWORD_VALUE)));
-                assert_eq!(merged, DWORD_VALUE & access.enables.mask(), "lane {lane}, {size} bytes");
+                let merged =
+                    access.enables.merge(0, access.to_dword(access.from_dword(DWORD_VALUE)));
+                assert_eq!(
+                    merged,
+                    DWORD_VALUE & access.enables.mask(),
+                    "lane {lane}, {size} bytes"
+                );
             }
         }
     }

@@ -17,7 +17,8 @@ impl GuestFunction {
     /// How many functions the guest's bus 0 can hold.
     pub const COUNT: usize = 256;
 
-    /// The function at bus, device and function number `bdf` (as in CF8 bits 23:8), if it is on bus 0.
+    /// The function at bus, device and function number `bdf` (as in CF8 bits 23:8), if it is on bus
+    /// 0.
     pub fn from_bdf(bdf: u16) -> Option<Self> {
         u8::try_from(bdf).ok().map(Self)
     }

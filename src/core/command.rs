@@ -42,10 +42,14 @@ impl HostCommand {
     pub fn new(access: ConfigAccess, value: u32, intx_disabled: bool, decoded: bool) -> Self {
         let mut before = Command(0);
         before.set_memory_space(decoded);
-        let mut command = Command(access.enables.merge(before.0.into(), access.to_dword(value)) as u16);
+        let mut command =
+            Command(access.enables.merge(before.0.into(), access.to_dword(value)) as u16);
         command.set_intx_disable(intx_disabled);
         let status = access.to_dword(value) & 0xffff_0000;
-        Self { value: access.from_dword(status | u32::from(command.0)), decoded: command.memory_space() }
+        Self {
+            value: access.from_dword(status | u32::from(command.0)),
+            decoded: command.memory_space(),
+        }
     }
 }
 
@@ -53,7 +57,13 @@ impl HostCommand {
 mod tests {
     use super::*;
 
-    fn write(offset: u16, size: u8, value: u32, intx_disabled: bool, decoded: bool) -> Option<(u32, bool)> {
+    fn write(
+        offset: u16,
+        size: u8,
+        value: u32,
+        intx_disabled: bool,
+        decoded: bool,
+    ) -> Option<(u32, bool)> {
         let access = ConfigAccess::at(offset, size)?;
         let command = HostCommand::new(access, value, intx_disabled, decoded);
         Some((command.value, command.decoded))

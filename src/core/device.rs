@@ -167,7 +167,8 @@ mod tests {
     fn device() -> Device {
         let mut control = MsiControl(0);
         control.set_address_64(true);
-        let registers = MsixRegisters { position: MSIX, header: 0x1_0011, table: 0, pending: 0x800 };
+        let registers =
+            MsixRegisters { position: MSIX, header: 0x1_0011, table: 0, pending: 0x800 };
         let msix = Msix::new(registers, Owned::of(vec![Entry::RESET; 2]));
         Device::new(Some(Msi::new(MSI, u32::from(control.0) << 16 | 0x5, 1)), Some(msix))
     }

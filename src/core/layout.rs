@@ -51,7 +51,11 @@ pub enum Place {
 impl Region {
     fn new(place: u32, length: u64) -> Self {
         let place = MsixPlace(place);
-        Self { bar: place.bar().into(), offset: u64::from(place.qwords()).saturating_mul(8), length }
+        Self {
+            bar: place.bar().into(),
+            offset: u64::from(place.qwords()).saturating_mul(8),
+            length,
+        }
     }
 
     fn end(&self) -> u64 {
@@ -102,13 +106,19 @@ impl Frames {
 impl Layout {
     /// From Message Control, Table Offset and PBA Offset. None when they point outside of the
     /// device's memory or at each other: such a device cannot be given its MSI-X.
-    pub fn new(control: MsixControl, table: u32, pending: u32, bars: &[Option<HostBar>; BAR_COUNT]) -> Option<Self> {
+    pub fn new(
+        control: MsixControl,
+        table: u32,
+        pending: u32,
+        bars: &[Option<HostBar>; BAR_COUNT],
+    ) -> Option<Self> {
         let vectors = control.table_size().saturating_add(1);
         let table = Region::new(table, u64::from(vectors).saturating_mul(MSIX_ENTRY.into()));
         let pending = Region::new(pending, u64::from(vectors).div_ceil(64).saturating_mul(8));
         let table_address = table.address(bars)?;
         let pending_address = pending.address(bars)?;
-        let apart = !table.overlaps(&pending) && [table.bar, pending.bar].into_iter().all(|bar| is_alone(bar, bars));
+        let apart = !table.overlaps(&pending)
+            && [table.bar, pending.bar].into_iter().all(|bar| is_alone(bar, bars));
         apart.then_some(Self { vectors, table, pending, table_address, pending_address })
     }
 
@@ -167,7 +177,9 @@ mod tests {
 
     /// Two base address registers, 64 KiB each, the first of 64 bits.
     fn bars() -> [Option<HostBar>; BAR_COUNT] {
-        let bar = |address| Some(HostBar { address: PhysAddr::new(address), size: 0x1_0000, is_64bit: false });
+        let bar = |address| {
+            Some(HostBar { address: PhysAddr::new(address), size: 0x1_0000, is_64bit: false })
+        };
         [bar(HOST), None, bar(HOST | 0x10_0000), None, None, None]
     }
 
@@ -178,9 +190,18 @@ mod tests {
     #[test]
     fn table_and_pending_bits_in_different_bars() {
         let layout = layout(5, 0x2000, 0x802);
-        assert_eq!(layout.map(|l| (l.vectors(), l.bars(), l.table_address())), Some((5, [0, 2], HOST | 0x2000)));
-        assert_eq!(layout.map(|l| l.table_frames()), Some(Frames { first: 0xfea02, last: 0xfea02 }));
-        assert_eq!(layout.map(|l| l.pending_frames()), Some(Frames { first: 0xfeb00, last: 0xfeb00 }));
+        assert_eq!(
+            layout.map(|l| (l.vectors(), l.bars(), l.table_address())),
+            Some((5, [0, 2], HOST | 0x2000))
+        );
+        assert_eq!(
+            layout.map(|l| l.table_frames()),
+            Some(Frames { first: 0xfea02, last: 0xfea02 })
+        );
+        assert_eq!(
+            layout.map(|l| l.pending_frames()),
+            Some(Frames { first: 0xfeb00, last: 0xfeb00 })
+        );
         let place = |bar, offset| layout.map(|l| l.place(bar, offset, 4));
         assert_eq!(place(0, 0x2010), Some(Place::Table(0x10)));
         assert_eq!(place(2, 0x2010), Some(Place::Beside));
@@ -193,7 +214,10 @@ mod tests {
         let layout = layout(2048, 0xff0, 0x9000);
         let frames = layout.map(|l| l.table_frames());
         assert_eq!(frames, Some(Frames { first: 0xfea00, last: 0xfea08 }));
-        assert_eq!(frames.map(|f| (f.count(), f.contains(0xfea08), f.contains(0xfea09))), Some((9, true, false)));
+        assert_eq!(
+            frames.map(|f| (f.count(), f.contains(0xfea08), f.contains(0xfea09))),
+            Some((9, true, false))
+        );
         let place = |offset| layout.map(|l| l.place(0, offset, 8));
         assert_eq!(place(0xfe8), Some(Place::Beside));
         assert_eq!(place(0x8fe8), Some(Place::Table(0x7ff8)));
@@ -232,7 +256,9 @@ mod tests {
 
     #[test]
     fn base_addresses_that_overlap_are_refused() {
-        let bar = |address, size| Some(HostBar { address: PhysAddr::new(address), size, is_64bit: false });
+        let bar = |address, size| {
+            Some(HostBar { address: PhysAddr::new(address), size, is_64bit: false })
+        };
         let layout = |second| {
             let bars = [bar(0xfea0_0000, 0x1_0000), None, second, None, None, None];
             Layout::new(MsixControl(0), 0x1000, 0x8000, &bars).is_some()

@@ -112,7 +112,13 @@ impl Headers {
     }
 
     /// Takes over the enabled bytes of a write to the dword at `register`.
-    pub fn observe(&mut self, function: GuestFunction, register: u16, enables: ByteEnables, value: u32) {
+    pub fn observe(
+        &mut self,
+        function: GuestFunction,
+        register: u16,
+        enables: ByteEnables,
+        value: u32,
+    ) {
         let Some(header) = self.0.get_mut(usize::from(function.0)) else { return };
         if register == COMMAND {
             header.command.observe(enables, value);
@@ -129,7 +135,8 @@ impl Headers {
     /// Where the guest lets the function answer for its base address register at `index`, which
     /// is like `bar` on the host.
     pub fn address(&self, function: GuestFunction, index: usize, bar: &HostBar) -> Option<u64> {
-        let header = self.0.get(usize::from(function.0)).filter(|header| header.command.memory_space())?;
+        let header =
+            self.0.get(usize::from(function.0)).filter(|header| header.command.memory_space())?;
         guest_address(&header.bars, index, bar)
     }
 
@@ -142,13 +149,15 @@ impl Headers {
 
     /// Which function has its base addresses where `mapping` puts those of the device.
     ///
-    /// Two functions at one address are the guest's own confusion, and a guess could give it the wrong
-    /// one's registers.
+    /// Two functions at one address are the guest's own confusion, and a guess could give it the
+    /// wrong one's registers.
     pub fn find(&self, bars: &[Option<HostBar>; BAR_COUNT], mapping: &Mapping) -> Found {
         if !bars.iter().flatten().any(|bar| mapping.touches(bar)) {
             return Found::Other;
         }
-        let mut matching = (0..=u8::MAX).map(GuestFunction).filter(|function| self.matches(*function, bars, mapping));
+        let mut matching = (0..=u8::MAX)
+            .map(GuestFunction)
+            .filter(|function| self.matches(*function, bars, mapping));
         match (matching.next(), matching.next()) {
             (Some(function), None) => Found::Function(function),
             (Some(_), Some(_)) => Found::Several,
@@ -156,11 +165,18 @@ impl Headers {
         }
     }
 
-    fn matches(&self, function: GuestFunction, bars: &[Option<HostBar>; BAR_COUNT], mapping: &Mapping) -> bool {
+    fn matches(
+        &self,
+        function: GuestFunction,
+        bars: &[Option<HostBar>; BAR_COUNT],
+        mapping: &Mapping,
+    ) -> bool {
         bars.iter().enumerate().any(|(index, bar)| {
             let Some(bar) = bar else { return false };
             let mapped = mapping.guest_frame_of(bar);
-            mapped.is_some() && mapped == self.address(function, index, bar).map(|address| address >> FRAME_SHIFT)
+            mapped.is_some()
+                && mapped
+                    == self.address(function, index, bar).map(|address| address >> FRAME_SHIFT)
         })
     }
 }
@@ -209,7 +225,12 @@ mod tests {
     }
 
     /// Who is found when one function has its first base address at `low` and `high`.
-    fn found(low: u32, high: u32, bars: [Option<HostBar>; BAR_COUNT], mapping: Mapping) -> Option<GuestFunction> {
+    fn found(
+        low: u32,
+        high: u32,
+        bars: [Option<HostBar>; BAR_COUNT],
+        mapping: Mapping,
+    ) -> Option<GuestFunction> {
         let mut headers = Headers::EMPTY;
         place(&mut headers, FUNCTION, low, high);
         function(headers.find(&bars, &mapping))
@@ -261,9 +282,15 @@ mod tests {
 
     #[test]
     fn other_memory_at_the_right_distance() {
-        for (guest_frame, machine_frame, count) in [(0xf1f00, 0xfe900, 0x100), (0xf2100, 0xfeb00, 1)] {
+        for (guest_frame, machine_frame, count) in
+            [(0xf1f00, 0xfe900, 0x100), (0xf2100, 0xfeb00, 1)]
+        {
             let other = Mapping { guest_frame, machine_frame, count };
-            assert_eq!(found(GUEST, 0, bars(0x10_0000, false), other), None, "frame {machine_frame:#x}");
+            assert_eq!(
+                found(GUEST, 0, bars(0x10_0000, false), other),
+                None,
+                "frame {machine_frame:#x}"
+            );
         }
     }
 

@@ -123,12 +123,13 @@ impl BoundBlock {
 
     /// The message of each vector, in order.
     pub fn messages(self) -> impl Iterator<Item = BoundMessage> {
-        (0..self.vectors()).map(move |nth| BoundMessage { vector: self.first.vector | nth, ..self.first })
+        (0..self.vectors())
+            .map(move |nth| BoundMessage { vector: self.first.vector | nth, ..self.first })
     }
 }
 
-/// A guest that uses `hvm_pirq` marks its messages with vector 0 and delivery mode 3, and has the PIRQ
-/// in place of the destination (Linux, `arch/x86/pci/xen.c`).
+/// A guest that uses `hvm_pirq` marks its messages with vector 0 and delivery mode 3, and has the
+/// PIRQ in place of the destination (Linux, `arch/x86/pci/xen.c`).
 fn check_form(data: MessageData) -> Result<(), Refusal> {
     let event_channel = data.vector() == 0 && data.delivery_mode() == spec::DELIVERY_EVENT_CHANNEL;
     if event_channel {
@@ -139,7 +140,8 @@ fn check_form(data: MessageData) -> Result<(), Refusal> {
 }
 
 fn check_address(address: MessageAddress) -> Result<(), Refusal> {
-    let broadcast = !address.destination_logical() && address.destination() == spec::DESTINATION_BROADCAST;
+    let broadcast =
+        !address.destination_logical() && address.destination() == spec::DESTINATION_BROADCAST;
     let refused = [
         (address.upper() != 0, Refusal::UpperAddress),
         (address.window() != spec::INTERRUPT_WINDOW, Refusal::Window),
@@ -215,7 +217,9 @@ impl Refusal {
     /// The reason in words, for the log.
     pub fn text(self) -> &'static ::core::ffi::CStr {
         match self {
-            Self::EventChannel => c"message refused: asks for an event channel, which needs hvm_pirq=0",
+            Self::EventChannel => {
+                c"message refused: asks for an event channel, which needs hvm_pirq=0"
+            }
             Self::UpperAddress => c"message refused: address bits 63:32",
             Self::Window => c"message refused: address outside the interrupt window",
             Self::RemappableFormat => c"message refused: remappable format",
@@ -242,7 +246,9 @@ mod tests {
     #[test]
     fn good_message_keeps_its_fields() {
         let message = validate(ADDRESS, DATA);
-        let fields = |m: BoundMessage| (m.vector(), m.destination(), m.destination_logical(), m.redirection_hint());
+        let fields = |m: BoundMessage| {
+            (m.vector(), m.destination(), m.destination_logical(), m.redirection_hint())
+        };
         assert_eq!(message.map(fields), Ok((0x51, 2, false, false)));
         assert_eq!(message.map(|m| m.delivery_mode()), Ok(DeliveryMode::Fixed));
         let logical = validate(0xfee0_300c, 0x1fe);
@@ -267,7 +273,11 @@ mod tests {
     #[test]
     fn each_upper_data_bit_is_refused() {
         for bit in 16..32 {
-            assert_eq!(validate(ADDRESS, DATA | 1 << bit).err(), Some(Refusal::UpperData), "bit {bit}");
+            assert_eq!(
+                validate(ADDRESS, DATA | 1 << bit).err(),
+                Some(Refusal::UpperData),
+                "bit {bit}"
+            );
         }
     }
 
@@ -275,7 +285,11 @@ mod tests {
     fn every_vector() {
         for vector in 0..=0xff {
             let refused = !(0x10..=0xfe).contains(&vector);
-            assert_eq!(validate(ADDRESS, vector).err(), refused.then_some(Refusal::Vector), "vector {vector:#x}");
+            assert_eq!(
+                validate(ADDRESS, vector).err(),
+                refused.then_some(Refusal::Vector),
+                "vector {vector:#x}"
+            );
         }
     }
 
@@ -312,13 +326,21 @@ mod tests {
 
     #[test]
     fn a_block_differs_in_the_low_bits_of_the_vector() {
-        for (log2, first, last) in
-            [(0, 0x5f, 0x5f), (1, 0x5e, 0x5f), (2, 0x5c, 0x5f), (3, 0x58, 0x5f), (4, 0x50, 0x5f), (5, 0x40, 0x5f)]
-        {
+        for (log2, first, last) in [
+            (0, 0x5f, 0x5f),
+            (1, 0x5e, 0x5f),
+            (2, 0x5c, 0x5f),
+            (3, 0x58, 0x5f),
+            (4, 0x50, 0x5f),
+            (5, 0x40, 0x5f),
+        ] {
             let block = GuestMessage { address: ADDRESS, data: 0x15f }.validate_block(log2);
-            let vectors = block.map(|block| block.messages().map(|message| message.vector()).collect::<Vec<u8>>());
+            let vectors = block
+                .map(|block| block.messages().map(|message| message.vector()).collect::<Vec<u8>>());
             assert_eq!(vectors, Ok((first..=last).collect()));
-            let modes = block.map(|block| block.messages().all(|m| m.delivery_mode() == DeliveryMode::LowestPriority));
+            let modes = block.map(|block| {
+                block.messages().all(|m| m.delivery_mode() == DeliveryMode::LowestPriority)
+            });
             assert_eq!(modes, Ok(true));
             assert_eq!(block.map(|block| block.vectors_log2()), Ok(log2));
         }

@@ -51,8 +51,8 @@ pub struct MsiDelivery {
 }
 
 impl Msi {
-    /// The capability at `position` whose first dword in hardware is `header`, disabled. The guest is
-    /// offered the vectors that it has, but no more than `mappable`.
+    /// The capability at `position` whose first dword in hardware is `header`, disabled. The guest
+    /// is offered the vectors that it has, but no more than `mappable`.
     pub fn new(position: u16, header: u32, mappable: u8) -> Self {
         let mappable = mappable.checked_ilog2().unwrap_or(0) as u8;
         let hardware = MsiControl((header >> 16) as u16);
@@ -97,12 +97,13 @@ impl Msi {
     fn register(&self, register: u16) -> Option<Register> {
         use Register::{Address, Data, Header, Mask, Pending, UpperAddress};
         let index = usize::from(register.checked_sub(self.position)? / DWORD);
-        let registers: &[Register] = match (self.control.address_64(), self.control.per_vector_masking()) {
-            (false, false) => &[Header, Address, Data],
-            (false, true) => &[Header, Address, Data, Mask, Pending],
-            (true, false) => &[Header, Address, UpperAddress, Data],
-            (true, true) => &[Header, Address, UpperAddress, Data, Mask, Pending],
-        };
+        let registers: &[Register] =
+            match (self.control.address_64(), self.control.per_vector_masking()) {
+                (false, false) => &[Header, Address, Data],
+                (false, true) => &[Header, Address, Data, Mask, Pending],
+                (true, false) => &[Header, Address, UpperAddress, Data],
+                (true, true) => &[Header, Address, UpperAddress, Data, Mask, Pending],
+            };
         registers.get(index).copied()
     }
 
@@ -152,10 +153,14 @@ impl Capability for Msi {
                 let written = enables.merge(self.header(), value);
                 self.write_control(MsiControl((written >> 16) as u16), permission);
             }
-            Some(Register::Address) => self.address = join(high, enables.merge(low, value) & ADDRESS_WRITABLE),
+            Some(Register::Address) => {
+                self.address = join(high, enables.merge(low, value) & ADDRESS_WRITABLE)
+            }
             Some(Register::UpperAddress) => self.address = join(enables.merge(high, value), low),
             Some(Register::Data) => self.data = enables.merge(self.data, value) & DATA_WRITABLE,
-            Some(Register::Mask) => self.mask = enables.merge(self.mask, value) & self.vectors_mask(),
+            Some(Register::Mask) => {
+                self.mask = enables.merge(self.mask, value) & self.vectors_mask()
+            }
             Some(Register::Pending) | None => {}
         }
         self.settle();
@@ -189,7 +194,9 @@ mod tests {
 
     /// The vectors delivered.
     fn vectors(msi: &Msi) -> Vec<u8> {
-        msi.wanted().map_or(Vec::new(), |wanted| wanted.block.messages().map(|message| message.vector()).collect())
+        msi.wanted().map_or(Vec::new(), |wanted| {
+            wanted.block.messages().map(|message| message.vector()).collect()
+        })
     }
 
     fn refusal(msi: &Msi) -> Option<Refusal> {
@@ -246,9 +253,14 @@ mod tests {
         let mut msi = capability(true, false);
         write(&mut msi, 4, GOOD);
         write(&mut msi, 12, 0x55);
-        for (granted, expected) in
-            [(0, 0x55..=0x55), (1, 0x54..=0x55), (2, 0x54..=0x57), (3, 0x50..=0x57), (4, 0x50..=0x57), (7, 0x50..=0x57)]
-        {
+        for (granted, expected) in [
+            (0, 0x55..=0x55),
+            (1, 0x54..=0x55),
+            (2, 0x54..=0x57),
+            (3, 0x50..=0x57),
+            (4, 0x50..=0x57),
+            (7, 0x50..=0x57),
+        ] {
             write(&mut msi, 0, granted << 20 | 0x1_0000);
             assert_eq!(vectors(&msi), expected.collect::<Vec<u8>>(), "granted {granted}");
         }
@@ -268,7 +280,8 @@ mod tests {
         for offset in [4, 8, 12, 16, 20] {
             write(&mut msi, offset, 0xffff_ffff);
         }
-        let read: Vec<_> = [0x44, 0x48, 0x4c, 0x50, 0x54].map(|register| msi.read(register)).to_vec();
+        let read: Vec<_> =
+            [0x44, 0x48, 0x4c, 0x50, 0x54].map(|register| msi.read(register)).to_vec();
         let values = [0xffff_fffc, 0xffff_ffff, 0xffff, 0xff].map(Reading::Value);
         assert_eq!(read, [&values[..], &[Reading::Hardware(0xff)]].concat());
     }

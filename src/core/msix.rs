@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn without_a_table_it_cannot_be_enabled() {
         let header = 0x0002_5011;
-        let mut msix = Msix::new(MsixRegisters { position: AT, header, table: 0, pending: 0 }, Owned::empty());
+        let mut msix =
+            Msix::new(MsixRegisters { position: AT, header, table: 0, pending: 0 }, Owned::empty());
         control(&mut msix, ENABLE);
         assert!(!msix.enabled());
         assert_eq!(msix.read(AT), Reading::Header(header));

@@ -4,8 +4,8 @@
 use crate::core::access::ConfigAccess;
 use crate::core::spec::{EXPRESS_CONTROL, FEATURES_CONTROL, POWER_CONTROL};
 
-/// Where a function has its Power Management, PCI Express and Advanced Features capabilities: offsets
-/// as Xen found them; 0 where it has none.
+/// Where a function has its Power Management, PCI Express and Advanced Features capabilities:
+/// offsets as Xen found them; 0 where it has none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PowerRegisters {
     /// PCI Power Management.
@@ -36,8 +36,9 @@ impl PowerRegisters {
     /// What a write does, if it is one of these.
     pub fn transition(&self, access: ConfigAccess, value: u32) -> Option<Transition> {
         let written = access.to_dword(value) & access.enables.mask();
-        let at =
-            |capability: u16, control: u16| capability != 0 && access.register == capability.saturating_add(control);
+        let at = |capability: u16, control: u16| {
+            capability != 0 && access.register == capability.saturating_add(control)
+        };
         let resets = (at(self.express, EXPRESS_CONTROL) && written & EXPRESS_RESET != 0)
             || (at(self.features, FEATURES_CONTROL) && written & FEATURES_RESET != 0);
         if resets {
@@ -90,7 +91,11 @@ mod tests {
         let none = PowerRegisters::default();
         for offset in (0..0x100).step_by(4) {
             let access = ConfigAccess::at(offset, 4);
-            assert_eq!(access.and_then(|access| none.transition(access, u32::MAX)), None, "{offset:#x}");
+            assert_eq!(
+                access.and_then(|access| none.transition(access, u32::MAX)),
+                None,
+                "{offset:#x}"
+            );
         }
     }
 }

@@ -68,8 +68,8 @@ pub const CAPABILITY_MSIX: u8 = 0x11;
 /// Power Management Control/Status, from the capability's start (section 7.5.2.2): the power state
 /// in bits 1:0.
 pub const POWER_CONTROL: u16 = 4;
-/// Device Control of the PCI Express capability, from its start (section 7.5.3.4): Initiate Function
-/// Level Reset in bit 15.
+/// Device Control of the PCI Express capability, from its start (section 7.5.3.4): Initiate
+/// Function Level Reset in bit 15.
 pub const EXPRESS_CONTROL: u16 = 8;
 /// The dword with AF Control, from the start of the Advanced Features capability (Advanced
 /// Capabilities for Conventional PCI ECN): Initiate FLR in bit 0.
@@ -79,7 +79,8 @@ pub const WAKE_TIME: u64 = 10_000_000;
 /// How long a function may take after a function level reset, in nanoseconds (section 6.6.2).
 pub const RESET_TIME: u64 = 100_000_000;
 
-/// The most vectors a function's MSI may have, as log2 (section 7.7.1.2: 110b and 111b are reserved).
+/// The most vectors a function's MSI may have, as log2 (section 7.7.1.2: 110b and 111b are
+/// reserved).
 pub const MSI_VECTORS_LOG2_MAX: u8 = 5;
 
 bitfield! {

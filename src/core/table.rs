@@ -92,7 +92,10 @@ impl Entry {
     }
 
     fn message(&self) -> GuestMessage {
-        GuestMessage { address: u64::from(self.address[1]) << 32 | u64::from(self.address[0]), data: self.data }
+        GuestMessage {
+            address: u64::from(self.address[1]) << 32 | u64::from(self.address[0]),
+            data: self.data,
+        }
     }
 }
 
@@ -119,7 +122,10 @@ mod tests {
         for register in 0..4 {
             entry.write(register, u32::MAX);
         }
-        assert_eq!([0, 1, 2, 3].map(|register| entry.read(register)), [0xffff_fffc, u32::MAX, u32::MAX, 1]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|register| entry.read(register)),
+            [0xffff_fffc, u32::MAX, u32::MAX, 1]
+        );
         entry.write(3, 0xffff_fffe);
         assert_eq!(entry.read(3), 0);
     }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! Whether a device's own words may be believed at its assignment. Each is compared with what Xen or
-//! dom0 knew before any guest had the device; the first that differs refuses the assignment.
+//! Whether a device's own words may be believed at its assignment. Each is compared with what Xen
+//! or dom0 knew before any guest had the device; the first that differs refuses the assignment.
 
 use core::ffi::CStr;
 
 use crate::core::layout::{Frames, Layout};
 use crate::core::spec::{
-    MsiControl, MsixControl, CAPABILITY_END, CAPABILITY_FIRST, CAPABILITY_MSI, CAPABILITY_MSIX, DWORD, MSIX_LENGTH,
-    NO_ANSWER,
+    MsiControl, MsixControl, CAPABILITY_END, CAPABILITY_FIRST, CAPABILITY_MSI, CAPABILITY_MSIX,
+    DWORD, MSIX_LENGTH, NO_ANSWER,
 };
 
 /// A check that a device did not pass.
@@ -19,7 +19,8 @@ pub enum Distrust {
     HeaderType,
     /// There is no MSI capability where Xen found one, or it has other vectors or does not fit.
     Msi,
-    /// There is no MSI-X capability where Xen found one, or it has another table size or does not fit.
+    /// There is no MSI-X capability where Xen found one, or it has another table size or does not
+    /// fit.
     Msix,
     /// MSI and MSI-X overlap.
     Overlap,
@@ -48,7 +49,9 @@ impl Distrust {
             Self::Overlap => c"not assigned: MSI and MSI-X overlap",
             Self::Place => c"not assigned: MSI-X table or PBA outside of the base addresses",
             Self::Moved => c"not assigned: MSI-X table or PBA is not where Xen protects it",
-            Self::NotGranted => c"not assigned: MSI-X table or PBA in memory the domain was not granted",
+            Self::NotGranted => {
+                c"not assigned: MSI-X table or PBA in memory the domain was not granted"
+            }
             Self::Ram => c"not assigned: MSI-X table or PBA in RAM",
             Self::XensOwn => c"not assigned: MSI-X table or PBA in Xen's own memory",
             Self::OthersTable => c"not assigned: MSI-X table or PBA over another device's",
@@ -103,7 +106,8 @@ pub fn check_msi(position: u16, header: u32, vectors: u8) -> Result<(), Distrust
 /// [`Distrust::Msix`].
 pub fn check_msix(position: u16, header: u32, vectors: u16) -> Result<(), Distrust> {
     let control = MsixControl((header >> 16) as u16);
-    let as_found = header as u8 == CAPABILITY_MSIX && control.table_size().saturating_add(1) == vectors;
+    let as_found =
+        header as u8 == CAPABILITY_MSIX && control.table_size().saturating_add(1) == vectors;
     if as_found && fits(position, MSIX_LENGTH) {
         Ok(())
     } else {
@@ -148,7 +152,9 @@ fn msi_length(control: MsiControl) -> u16 {
 }
 
 fn fits(position: u16, length: u16) -> bool {
-    position % DWORD == 0 && position >= CAPABILITY_FIRST && position.saturating_add(length) <= CAPABILITY_END
+    position % DWORD == 0
+        && position >= CAPABILITY_FIRST
+        && position.saturating_add(length) <= CAPABILITY_END
 }
 
 #[cfg(test)]
@@ -166,9 +172,12 @@ mod tests {
 
     #[test]
     fn header_types() {
-        for (header, expected) in
-            [(0, Ok(())), (0x80, Ok(())), (1, Err(Distrust::HeaderType)), (0x7f, Err(Distrust::HeaderType))]
-        {
+        for (header, expected) in [
+            (0, Ok(())),
+            (0x80, Ok(())),
+            (1, Err(Distrust::HeaderType)),
+            (0x7f, Err(Distrust::HeaderType)),
+        ] {
             assert_eq!(check_header(header << 16 | 0xff00_ffff), expected, "{header:#x}");
         }
     }
@@ -186,7 +195,11 @@ mod tests {
             (0xec, 0x0186_7005, 8),
             (0, 0x0186_7005, 8),
         ] {
-            assert_eq!(check_msi(position, header, vectors), Err(Distrust::Msi), "{position:#x} {header:#x}");
+            assert_eq!(
+                check_msi(position, header, vectors),
+                Err(Distrust::Msi),
+                "{position:#x} {header:#x}"
+            );
         }
         assert_eq!(check_msi(0xe8, 0x0186_7005, 8), Ok(()));
         assert_eq!(check_msi(0xf4, 0x0000_0005, 1), Ok(()));
@@ -202,7 +215,11 @@ mod tests {
             (0xf8, 0x8003_0011, 4),
             (0xa1, 0x8003_0011, 4),
         ] {
-            assert_eq!(check_msix(position, header, vectors), Err(Distrust::Msix), "{position:#x} {header:#x}");
+            assert_eq!(
+                check_msix(position, header, vectors),
+                Err(Distrust::Msix),
+                "{position:#x} {header:#x}"
+            );
         }
         assert_eq!(check_msix(0xf4, 0x8003_0011, 4), Ok(()));
     }
@@ -211,9 +228,12 @@ mod tests {
     fn capabilities_do_not_overlap() {
         // Eight vectors, 64-bit addresses, mask bits: 24 bytes.
         let header = 0x0186_0005;
-        for (msix, expected) in
-            [(0x34, Ok(())), (0x38, Err(Distrust::Overlap)), (0x54, Err(Distrust::Overlap)), (0x58, Ok(()))]
-        {
+        for (msix, expected) in [
+            (0x34, Ok(())),
+            (0x38, Err(Distrust::Overlap)),
+            (0x54, Err(Distrust::Overlap)),
+            (0x58, Ok(())),
+        ] {
             assert_eq!(check_apart(0x40, header, msix), expected, "{msix:#x}");
         }
         assert_eq!(check_apart(0x40, 0x0000_0005, 0x4c), Ok(()));
@@ -223,7 +243,8 @@ mod tests {
     fn table_and_pending_bits_lie_where_xen_protects_them() {
         let bar = HostBar { address: PhysAddr::new(0xfea0_0000), size: 0x1_0000, is_64bit: false };
         let bars = [Some(bar), None, None, None, None, None];
-        let (table, pending) = (Frames { first: 0xfea02, last: 0xfea02 }, Frames { first: 0xfea03, last: 0xfea03 });
+        let (table, pending) =
+            (Frames { first: 0xfea02, last: 0xfea02 }, Frames { first: 0xfea03, last: 0xfea03 });
         let checked = |at, table, pending| {
             let layout = Layout::new(MsixControl(3), at, 0x3000, &bars);
             layout.map(|layout| check_place(&layout, table, pending))

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-//! How much one hold of the lock may do. Whatever is left over goes on at the timer, or at the guest's
-//! next write, so nobody waits for the lock longer than this takes.
+//! How much one hold of the lock may do. Whatever is left over goes on at the timer, or at the
+//! guest's next write, so nobody waits for the lock longer than this takes.
 //!
-//! Most calls read registers of the device, which may answer as late as it likes. So time counts, too.
+//! Most calls read registers of the device, which may answer as late as it likes. So time counts,
+//! too.
 
 use crate::host::hardware::Incomplete;
 
@@ -14,7 +15,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Calls of Xen's that one hold may make: those for 32 vectors, each mapped, bound and unmasked.
+    /// Calls of Xen's that one hold may make: those for 32 vectors, each mapped, bound and
+    /// unmasked.
     pub const CALLS: u32 = 96;
     /// Stores to a device's MSI-X table that one hold may make.
     pub const STORES: u32 = 256;
@@ -32,8 +34,8 @@ impl Budget {
         Self { calls: u32::MAX, stores: u32::MAX }
     }
 
-    /// Takes note of the time since the hold began, in nanoseconds. However slow the device is, each
-    /// hold does something.
+    /// Takes note of the time since the hold began, in nanoseconds. However slow the device is,
+    /// each hold does something.
     pub fn pass(&mut self, time: u64) {
         if time > Self::TIME && *self != Self::access() {
             *self = Self { calls: 0, stores: 0 };
@@ -83,7 +85,10 @@ mod tests {
         budget.pass(Budget::TIME);
         assert_eq!((budget.take_calls(1), budget.take_store()), (Ok(()), Ok(())));
         budget.pass(Budget::TIME + 1);
-        assert_eq!((budget.take_calls(1), budget.take_store()), (Err(Incomplete::Retry), Err(Incomplete::Retry)));
+        assert_eq!(
+            (budget.take_calls(1), budget.take_store()),
+            (Err(Incomplete::Retry), Err(Incomplete::Retry))
+        );
     }
 
     #[test]

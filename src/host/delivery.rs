@@ -24,8 +24,8 @@ pub enum Decoding {
 enum Presence {
     /// It is.
     Present,
-    /// It sleeps: configuration space answers, its memory does not. `lost`: it was put to sleep before
-    /// it was back from where it had been, and is left alone until it wakes.
+    /// It sleeps: configuration space answers, its memory does not. `lost`: it was put to sleep
+    /// before it was back from where it had been, and is left alone until it wakes.
     Asleep { lost: bool },
     /// It comes back from sleep or a reset, at this time (in nanoseconds) at the latest; nobody
     /// touches it before.
@@ -78,8 +78,8 @@ impl Delivery {
             }
     }
 
-    /// Keeps everybody away from the device's memory while it cannot be reached. When it can be again,
-    /// what Xen's own code wanted to write meanwhile is written.
+    /// Keeps everybody away from the device's memory while it cannot be reached. When it can be
+    /// again, what Xen's own code wanted to write meanwhile is written.
     fn update_away(&mut self, hardware: &mut impl Hardware) {
         let away = self.presence != Presence::Present || self.decoding == Decoding::Own(false);
         if away == self.away || !hardware.set_away(self.device, away) {
@@ -133,8 +133,12 @@ impl Delivery {
         let until = match (transition, self.presence) {
             (Transition::Sleep, _) => None,
             (Transition::Wake, Presence::Present) => return,
-            (Transition::Wake, Presence::Returning(until)) => Some(until.max(hardware.now().saturating_add(WAKE_TIME))),
-            (Transition::Wake, Presence::Asleep { lost: false }) => Some(hardware.now().saturating_add(WAKE_TIME)),
+            (Transition::Wake, Presence::Returning(until)) => {
+                Some(until.max(hardware.now().saturating_add(WAKE_TIME)))
+            }
+            (Transition::Wake, Presence::Asleep { lost: false }) => {
+                Some(hardware.now().saturating_add(WAKE_TIME))
+            }
             // What it came back from may have been a reset, which may not be over.
             (Transition::Wake, Presence::Asleep { lost: true }) | (Transition::Reset, _) => {
                 Some(hardware.now().saturating_add(RESET_TIME))
@@ -189,7 +193,12 @@ impl Delivery {
     /// # Errors
     /// MSI, or vectors of MSI-X, stay off until a later call succeeds; after [`Incomplete::Retry`]
     /// that one should come soon.
-    pub fn apply(&mut self, wanted: &Wanted<'_>, scope: Scope, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    pub fn apply(
+        &mut self,
+        wanted: &Wanted<'_>,
+        scope: Scope,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         if !self.answers() {
             return Ok(());
         }
@@ -198,14 +207,18 @@ impl Delivery {
         if !matches!(wanted.messages, Messages::Msi(_)) {
             self.msi.iter_mut().for_each(|msi| msi.turn_off(hardware));
         }
-        if let Some(msix) = self.msix.as_mut().filter(|_| !matches!(wanted.messages, Messages::Msix(_))) {
+        if let Some(msix) =
+            self.msix.as_mut().filter(|_| !matches!(wanted.messages, Messages::Msix(_)))
+        {
             msix.turn_off(reachable, hardware)?;
         }
         // INTx goes before messages come, and comes back no sooner than they are off.
         self.set_intx_disabled(wanted.intx_disable, hardware);
         match (&wanted.messages, &mut self.msi, &mut self.msix) {
             (Messages::Msi(wanted), Some(msi), _) => msi.turn_on(wanted, hardware),
-            (Messages::Msix(wanted), _, Some(msix)) if reachable => msix.turn_on(wanted, scope, hardware),
+            (Messages::Msix(wanted), _, Some(msix)) if reachable => {
+                msix.turn_on(wanted, scope, hardware)
+            }
             (Messages::Msix(_), _, Some(msix)) => {
                 msix.hold(hardware);
                 Ok(())
@@ -218,7 +231,11 @@ impl Delivery {
     ///
     /// # Errors
     /// [`Incomplete::Retry`]: nothing is delivered any more, and there is more to give back.
-    pub fn silence(&mut self, intx_disabled: bool, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    pub fn silence(
+        &mut self,
+        intx_disabled: bool,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         let reachable = self.reachable(hardware);
         self.msi.iter_mut().for_each(|msi| msi.turn_off(hardware));
         if let Some(msix) = &mut self.msix {
@@ -262,8 +279,8 @@ fn decodes(device: Sbdf, hardware: &mut impl Hardware) -> bool {
     command.0 != NO_ANSWER && command.memory_space()
 }
 
-/// Where nothing answers, or says so, the other bits are not known: then only the half of Command is
-/// written that has INTx-disable, and not the one that lets the device reach for memory.
+/// Where nothing answers, or says so, the other bits are not known: then only the half of Command
+/// is written that has INTx-disable, and not the one that lets the device reach for memory.
 fn write_intx_disable(device: Sbdf, disable: bool, hardware: &mut impl Hardware) {
     let mut changed = command(device, hardware);
     if changed.0 == NO_ANSWER {
@@ -301,13 +318,15 @@ mod tests {
     impl Pair {
         fn new() -> Self {
             let mut hardware = Recorder::default();
-            let registers = MsixRegisters { position: MSIX, header: 0x11, table: 0, pending: 0x800 };
+            let registers =
+                MsixRegisters { position: MSIX, header: 0x11, table: 0, pending: 0x800 };
             let msix = Msix::new(registers, Owned::of(vec![Entry::RESET]));
             let device = Device::new(Some(Msi::new(MSI, 0x0080_0005, 1)), Some(msix));
             let host_msi = HostMsi::take(DEVICE, 0x42, &mut hardware);
             let vectors = Owned::of(vec![Vector::UNUSED]);
             let host_msix = HostMsix::take(DEVICE, 0xa2, None, vectors, &mut hardware);
-            let mut delivery = Delivery::new(DEVICE, false, Decoding::Own(true), Some(host_msi), Some(host_msix));
+            let mut delivery =
+                Delivery::new(DEVICE, false, Decoding::Own(true), Some(host_msi), Some(host_msix));
             delivery.update_away(&mut hardware);
             assert_eq!(hardware.told(), "0x42=0x0, 0xa2=0x0, here");
             Self { device, delivery, hardware }
@@ -330,7 +349,10 @@ mod tests {
     fn enable_is_last_on_and_first_off() {
         let mut pair = Pair::new();
         pair.program();
-        assert_eq!(pair.write(MSI, 0x1_0000), "intx off, map 1 vectors, bind 50 0x51, unmask 50, 0x42=0x1");
+        assert_eq!(
+            pair.write(MSI, 0x1_0000),
+            "intx off, map 1 vectors, bind 50 0x51, unmask 50, 0x42=0x1"
+        );
         assert!(pair.delivery.intx_disabled());
         assert_eq!(pair.write(MSI, 0), "0x42=0x0, unbind 50, unmap 50, intx on");
         assert!(!pair.delivery.intx_disabled());
@@ -383,7 +405,10 @@ mod tests {
         pair.delivery.leave(Transition::Sleep, &mut pair.hardware);
         assert_eq!(pair.hardware.told(), "away");
         assert!(!pair.delivery.reachable(&mut pair.hardware) && pair.delivery.answers());
-        assert!(!pair.delivery.come_back(true, &mut pair.hardware), "asleep is not on its way back");
+        assert!(
+            !pair.delivery.come_back(true, &mut pair.hardware),
+            "asleep is not on its way back"
+        );
         pair.delivery.leave(Transition::Wake, &mut pair.hardware);
         assert!(!pair.delivery.answers());
         // Nothing reaches it meanwhile.
@@ -403,7 +428,10 @@ mod tests {
     fn a_reset_ends_memory_decoding_until_its_owner_brings_it_back() {
         let mut pair = Pair::new();
         pair.delivery.leave(Transition::Reset, &mut pair.hardware);
-        assert_eq!((pair.hardware.told(), pair.delivery.decoding()), ("away".into(), Decoding::Own(false)));
+        assert_eq!(
+            (pair.hardware.told(), pair.delivery.decoding()),
+            ("away".into(), Decoding::Own(false))
+        );
         assert!(pair.delivery.come_back(true, &mut pair.hardware));
         assert_eq!(pair.hardware.told(), "intx on");
         assert!(!pair.delivery.reachable(&mut pair.hardware));

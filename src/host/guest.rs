@@ -43,9 +43,9 @@ struct State {
     headers: Headers,
 }
 
-/// The guest's addresses of the pages where Xen answers. Each device has its own place, so that what
-/// the guest does to one never hides another. A reader may see a range half changed: it is the guest
-/// itself that moves that device meanwhile, and the lock decides.
+/// The guest's addresses of the pages where Xen answers. Each device has its own place, so that
+/// what the guest does to one never hides another. A reader may see a range half changed: it is the
+/// guest itself that moves that device meanwhile, and the lock decides.
 #[derive(Debug)]
 struct Trapped {
     /// Places below this one are looked at.
@@ -67,7 +67,10 @@ impl<L: RawMutex> Guest<L> {
     /// A guest without devices.
     pub const fn empty() -> Self {
         Self {
-            state: Mutex::from_raw(L::INIT, State { devices: [const { None }; DEVICES], headers: Headers::EMPTY }),
+            state: Mutex::from_raw(
+                L::INIT,
+                State { devices: [const { None }; DEVICES], headers: Headers::EMPTY },
+            ),
             learned: [const { AtomicBool::new(false) }; GuestFunction::COUNT],
             trapped: Trapped::none(),
         }
@@ -78,12 +81,12 @@ impl<L: RawMutex> Guest<L> {
         &self.state
     }
 
-    /// Manages a device that is about to be assigned; false when it has nothing to manage. Devices are
-    /// managed and released one at a time: the caller holds pcidevs_lock.
+    /// Manages a device that is about to be assigned; false when it has nothing to manage. Devices
+    /// are managed and released one at a time: the caller holds pcidevs_lock.
     ///
     /// # Errors
-    /// `EEXIST` when it is managed already, `ENOSPC` when the guest has [`DEVICES`] devices, `EBUSY`
-    /// when its function is another's, those of [`Managed::take`].
+    /// `EEXIST` when it is managed already, `ENOSPC` when the guest has [`DEVICES`] devices,
+    /// `EBUSY` when its function is another's, those of [`Managed::take`].
     pub fn manage(&self, known: &Known, hardware: &mut impl Hardware) -> Result<bool, Errno> {
         self.state.lock().room_for(known)?;
         // With the lock dropped: its memory is mapped and allocated.
@@ -101,11 +104,18 @@ impl<L: RawMutex> Guest<L> {
     }
 
     #[inline(never)]
-    fn insert(&self, known: &Known, device: &mut Option<Managed>, hardware: &mut impl Hardware) -> Result<(), Errno> {
+    fn insert(
+        &self,
+        known: &Known,
+        device: &mut Option<Managed>,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Errno> {
         let mut state = self.state.lock();
         state.room_for(known)?;
         let State { devices, headers } = &mut *state;
-        let Some(slot) = devices.iter_mut().find(|slot| slot.is_none()) else { return Err(Errno::NO_SPACE) };
+        let Some(slot) = devices.iter_mut().find(|slot| slot.is_none()) else {
+            return Err(Errno::NO_SPACE);
+        };
         *slot = device.take();
         if let (Some(device), Some(function)) = (slot, known.function) {
             self.set_learned(function, true);
@@ -131,7 +141,9 @@ impl<L: RawMutex> Guest<L> {
     fn remove(&self, sbdf: Sbdf, hardware: &mut impl Hardware) -> Option<Memory> {
         let mut state = self.state.lock();
         let State { devices, headers } = &mut *state;
-        let slot = devices.iter_mut().find(|slot| slot.as_ref().is_some_and(|device| device.sbdf() == sbdf))?;
+        let slot = devices
+            .iter_mut()
+            .find(|slot| slot.as_ref().is_some_and(|device| device.sbdf() == sbdf))?;
         let memory = slot.as_mut().and_then(|device| {
             if let Some(function) = device.function() {
                 self.set_learned(function, false);
@@ -146,7 +158,12 @@ impl<L: RawMutex> Guest<L> {
 
     /// The guest reads configuration space. `mergeable` says whether the device model's answer
     /// can be completed with bits of Xen's.
-    pub fn read(&self, guest: GuestAccess, mergeable: bool, hardware: &mut impl Hardware) -> Answer {
+    pub fn read(
+        &self,
+        guest: GuestAccess,
+        mergeable: bool,
+        hardware: &mut impl Hardware,
+    ) -> Answer {
         if !self.is_learned(guest.function) {
             return Answer::FORWARD;
         }
@@ -164,10 +181,17 @@ impl<L: RawMutex> Guest<L> {
         }
         let mut state = self.state.lock();
         if observed {
-            state.headers.observe(function, access.register, access.enables, access.to_dword(value));
+            state.headers.observe(
+                function,
+                access.register,
+                access.enables,
+                access.to_dword(value),
+            );
             self.publish(&state);
         }
-        state.function(function).map_or(Outcome::Forward, |device| device.write(access, value, hardware))
+        state
+            .function(function)
+            .map_or(Outcome::Forward, |device| device.write(access, value, hardware))
     }
 
     /// Whether Xen may have to answer for the guest's memory at `address`; takes no lock.
@@ -182,8 +206,15 @@ impl<L: RawMutex> Guest<L> {
         Some(device.read_memory(access, hardware))
     }
 
-    /// The guest writes `size` bytes of memory at `address`: [`Outcome::Forward`], `Done` or `Retry`.
-    pub fn write_memory(&self, address: u64, size: u8, value: u64, hardware: &mut impl Hardware) -> Outcome {
+    /// The guest writes `size` bytes of memory at `address`: [`Outcome::Forward`], `Done` or
+    /// `Retry`.
+    pub fn write_memory(
+        &self,
+        address: u64,
+        size: u8,
+        value: u64,
+        hardware: &mut impl Hardware,
+    ) -> Outcome {
         let mut state = self.state.lock();
         let Some((device, access)) = state.memory(address, size) else { return Outcome::Forward };
         device.write_memory(access, value, hardware)
@@ -203,8 +234,12 @@ impl<L: RawMutex> Guest<L> {
                     device.learn(function, headers.command(function), hardware);
                     device.settle(hardware);
                 }
-                Found::Several => device.not_learned(c"not learned: several functions have its address", hardware),
-                Found::NoFunction => device.not_learned(c"not learned: no function has its address", hardware),
+                Found::Several => {
+                    device.not_learned(c"not learned: several functions have its address", hardware)
+                }
+                Found::NoFunction => {
+                    device.not_learned(c"not learned: no function has its address", hardware)
+                }
                 Found::Other => {}
             }
         }
@@ -212,9 +247,17 @@ impl<L: RawMutex> Guest<L> {
     }
 
     /// Dom0 writes configuration space of a device: [`Outcome::Done`], `Refused` or `Gone`.
-    pub fn host_write(&self, sbdf: Sbdf, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) -> Outcome {
+    pub fn host_write(
+        &self,
+        sbdf: Sbdf,
+        access: ConfigAccess,
+        value: u32,
+        hardware: &mut impl Hardware,
+    ) -> Outcome {
         let mut state = self.state.lock();
-        state.device(sbdf).map_or(Outcome::Gone, |device| device.host_write(access, value, hardware))
+        state
+            .device(sbdf)
+            .map_or(Outcome::Gone, |device| device.host_write(access, value, hardware))
     }
 
     /// Goes on with what could not be finished for a device; whether there is still more.
@@ -310,21 +353,20 @@ impl Trapped {
     const fn none() -> Self {
         Self {
             used: AtomicUsize::new(0),
-            ranges: [const { [const { [AtomicU64::new(Self::NOWHERE.0), AtomicU64::new(Self::NOWHERE.1)] }; 2] };
-                DEVICES],
+            ranges: [const {
+                [const { [AtomicU64::new(Self::NOWHERE.0), AtomicU64::new(Self::NOWHERE.1)] }; 2]
+            }; DEVICES],
         }
     }
 
     fn contains(&self, address: u64) -> bool {
-        self.ranges
-            .iter()
-            .take(self.used.load(Ordering::Acquire))
-            .flatten()
-            .any(|[first, last]| (first.load(Ordering::Acquire)..=last.load(Ordering::Acquire)).contains(&address))
+        self.ranges.iter().take(self.used.load(Ordering::Acquire)).flatten().any(|[first, last]| {
+            (first.load(Ordering::Acquire)..=last.load(Ordering::Acquire)).contains(&address)
+        })
     }
 
-    /// Makes these the ranges of each place; None where there is no device. Called with the guest's lock
-    /// held.
+    /// Makes these the ranges of each place; None where there is no device. Called with the guest's
+    /// lock held.
     fn publish(&self, devices: impl Iterator<Item = Option<[Option<Range>; 2]>>) {
         let mut used = 0;
         for (place, (device, ranges)) in devices.zip(&self.ranges).enumerate() {
@@ -356,7 +398,8 @@ mod tests {
     const BAR: Mapping = Mapping { guest_frame: 0xf2000, machine_frame: 0xfea00, count: 0x100 };
     const TABLE: u64 = 0xf200_2000;
     const PENDING: u64 = 0xf200_3000;
-    const MASK_ALL: &str = "[0xfea0200c/4]=0x1, [0xfea0201c/4]=0x1, [0xfea0202c/4]=0x1, [0xfea0203c/4]=0x1";
+    const MASK_ALL: &str =
+        "[0xfea0200c/4]=0x1, [0xfea0201c/4]=0x1, [0xfea0202c/4]=0x1, [0xfea0203c/4]=0x1";
 
     fn at(register: u16, size: u8) -> Option<GuestAccess> {
         ConfigAccess::at(register, size).map(|access| GuestAccess { function: FUNCTION, access })
@@ -370,8 +413,14 @@ mod tests {
         at(register, 4).map(|access| guest.write(access, value, hardware))
     }
 
-    fn host_write(guest: &Guest, hardware: &mut Recorder, access: (u16, u8), value: u32) -> Option<Outcome> {
-        ConfigAccess::at(access.0, access.1).map(|access| guest.host_write(DEVICE, access, value, hardware))
+    fn host_write(
+        guest: &Guest,
+        hardware: &mut Recorder,
+        access: (u16, u8),
+        value: u32,
+    ) -> Option<Outcome> {
+        ConfigAccess::at(access.0, access.1)
+            .map(|access| guest.host_write(DEVICE, access, value, hardware))
     }
 
     /// The guest places its device, and the device model maps it there.
@@ -431,7 +480,10 @@ mod tests {
     #[test]
     fn without_message_capabilities_there_is_nothing_to_manage() {
         let (guest, mut hardware) = (Guest::empty(), Recorder::default());
-        assert_eq!(guest.manage(&Known { msi: None, msix: None, ..KNOWN }, &mut hardware), Ok(false));
+        assert_eq!(
+            guest.manage(&Known { msi: None, msix: None, ..KNOWN }, &mut hardware),
+            Ok(false)
+        );
         assert!(!manages(&guest, DEVICE));
     }
 
@@ -441,7 +493,11 @@ mod tests {
             let mut hardware = Recorder { failing: (failing, more), ..Recorder::default() };
             let guest = Guest::empty();
             assert_eq!(guest.manage(&KNOWN, &mut hardware), Err(Errno::NO_SPACE));
-            assert_eq!((manages(&guest, DEVICE), hardware.outstanding), (false, 0), "{failing} {more}");
+            assert_eq!(
+                (manages(&guest, DEVICE), hardware.outstanding),
+                (false, 0),
+                "{failing} {more}"
+            );
         }
     }
 
@@ -498,8 +554,12 @@ mod tests {
         hardware.said();
         let other = GuestFunction(0x20);
         for (register, value) in [(0x10, 0xe000_0000), (0x04, 0x2)] {
-            let access = ConfigAccess::at(register, 4).map(|access| GuestAccess { function: other, access });
-            assert_eq!(access.map(|access| guest.write(access, value, &mut hardware)), Some(Outcome::Forward));
+            let access =
+                ConfigAccess::at(register, 4).map(|access| GuestAccess { function: other, access });
+            assert_eq!(
+                access.map(|access| guest.write(access, value, &mut hardware)),
+                Some(Outcome::Forward)
+            );
         }
         guest.mapped(&Mapping { guest_frame: 0xe0000, ..BAR }, &mut hardware);
         assert_eq!(hardware.said(), [""; 0]);
@@ -524,10 +584,17 @@ mod tests {
         let mut hardware = Recorder::default();
         let guest = learned(&mut hardware);
         let read = |size, mergeable, hardware: &mut Recorder| {
-            at(if size == 2 { 0x42 } else { 0x40 }, size).map(|access| guest.read(access, mergeable, hardware))
+            at(if size == 2 { 0x42 } else { 0x40 }, size)
+                .map(|access| guest.read(access, mergeable, hardware))
         };
-        assert_eq!(read(4, true, &mut hardware), Some(Answer { value: 0x0186_0000, mask: 0xffff_0000 }));
-        assert_eq!(read(4, false, &mut hardware), Some(Answer { value: 0x0186_0005, mask: u32::MAX }));
+        assert_eq!(
+            read(4, true, &mut hardware),
+            Some(Answer { value: 0x0186_0000, mask: 0xffff_0000 })
+        );
+        assert_eq!(
+            read(4, false, &mut hardware),
+            Some(Answer { value: 0x0186_0005, mask: u32::MAX })
+        );
         assert_eq!(read(2, true, &mut hardware), Some(Answer { value: 0x186, mask: 0xffff }));
         assert_eq!(read(1, true, &mut hardware), Some(Answer::FORWARD));
     }
@@ -536,7 +603,8 @@ mod tests {
     fn the_pages_of_table_and_pending_bits_are_xens() {
         let mut hardware = Recorder::default();
         let guest = learned(&mut hardware);
-        let answers = [0xf200_1fff, TABLE, 0xf200_2fff, PENDING, 0xf200_3fff, 0xf200_4000].map(|at| guest.answers(at));
+        let answers = [0xf200_1fff, TABLE, 0xf200_2fff, PENDING, 0xf200_3fff, 0xf200_4000]
+            .map(|at| guest.answers(at));
         assert_eq!(answers, [false, true, true, true, true, false]);
         assert_eq!(guest.read_memory(TABLE | 0xc, 4, &mut hardware), Some(1));
         assert_eq!(guest.read_memory(TABLE | 0xd, 2, &mut hardware), Some(u64::MAX));
@@ -574,9 +642,12 @@ mod tests {
         let mut hardware = Recorder::default();
         let guest = learned(&mut hardware);
         let held = guest.state.lock();
-        let answers = [0, 0xf200_0000, 0xf200_1fff, 0xf200_4000, 0xfee0_0000, u64::MAX].map(|at| guest.answers(at));
+        let answers = [0, 0xf200_0000, 0xf200_1fff, 0xf200_4000, 0xfee0_0000, u64::MAX]
+            .map(|at| guest.answers(at));
         assert_eq!(answers, [false; 6]);
-        assert!([TABLE, 0xf200_2fff, PENDING, 0xf200_3fff].into_iter().all(|at| guest.trapped.contains(at)));
+        assert!([TABLE, 0xf200_2fff, PENDING, 0xf200_3fff]
+            .into_iter()
+            .all(|at| guest.trapped.contains(at)));
         drop(held);
     }
 
@@ -586,9 +657,13 @@ mod tests {
         let guest = learned(&mut hardware);
         // A second device, whose place comes after the first's.
         let other = GuestFunction(0x20);
-        assert_eq!(guest.manage(&Known { function: Some(other), ..known(0x28) }, &mut hardware), Ok(true));
+        assert_eq!(
+            guest.manage(&Known { function: Some(other), ..known(0x28) }, &mut hardware),
+            Ok(true)
+        );
         for (register, value) in [(0x10, 0xe000_0000), (0x04, 0x2)] {
-            let access = ConfigAccess::at(register, 4).map(|access| GuestAccess { function: other, access });
+            let access =
+                ConfigAccess::at(register, 4).map(|access| GuestAccess { function: other, access });
             access.map(|access| guest.write(access, value, &mut hardware));
         }
         let place = |guest: &Guest, address: u64| {
@@ -598,7 +673,10 @@ mod tests {
         };
         let before = place(&guest, 0xe000_2000);
         write(&guest, &mut hardware, 0x04, 0);
-        assert_eq!((before, place(&guest, 0xe000_2000), place(&guest, TABLE)), (Some(2), Some(2), None));
+        assert_eq!(
+            (before, place(&guest, 0xe000_2000), place(&guest, TABLE)),
+            (Some(2), Some(2), None)
+        );
         assert!(guest.answers(0xe000_2000) && !guest.answers(TABLE));
     }
 
@@ -622,7 +700,10 @@ mod tests {
     fn a_virtual_functions_decoding_is_not_its_own() {
         let mut hardware = Recorder { physical_function: true, command: 0, ..Recorder::default() };
         let guest = Guest::empty();
-        assert_eq!(guest.manage(&Known { physical: Some(PHYSICAL), ..KNOWN }, &mut hardware), Ok(true));
+        assert_eq!(
+            guest.manage(&Known { physical: Some(PHYSICAL), ..KNOWN }, &mut hardware),
+            Ok(true)
+        );
         place(&guest, &mut hardware);
         deliver(&guest, &mut hardware);
         host_write(&guest, &mut hardware, (0x04, 2), 0x0004);
@@ -688,7 +769,10 @@ mod tests {
         hardware.lost = true;
         host_write(&guest, &mut hardware, (0x04, 2), 0x0002);
         let lost = "intx off, 0xa2=0xc000";
-        assert_eq!(hardware.told(), format!("{lost}, 0x4=0x402, {lost}, {MASK_ALL}, again 50, 0xa2=0x8000"));
+        assert_eq!(
+            hardware.told(),
+            format!("{lost}, 0x4=0x402, {lost}, {MASK_ALL}, again 50, 0xa2=0x8000")
+        );
     }
 
     #[test]
@@ -748,7 +832,10 @@ mod tests {
         hardware.time = WAKE_TIME;
         let answer = at(0x44, 4).map(|access| guest.read(access, true, &mut hardware));
         assert!(answer.is_some());
-        assert_eq!(hardware.told(), format!("intx off, 0xa2=0xc000, here, {MASK_ALL}, again 50, 0xa2=0x8000"));
+        assert_eq!(
+            hardware.told(),
+            format!("intx off, 0xa2=0xc000, here, {MASK_ALL}, again 50, 0xa2=0x8000")
+        );
     }
 
     #[test]
@@ -776,7 +863,10 @@ mod tests {
         hardware.told();
         hardware.time = WAKE_TIME;
         assert!(!guest.settle(DEVICE, &mut hardware));
-        assert_eq!(hardware.told(), format!("intx off, 0xa2=0xc000, here, {MASK_ALL}, again 50, 0xa2=0x8000"));
+        assert_eq!(
+            hardware.told(),
+            format!("intx off, 0xa2=0xc000, here, {MASK_ALL}, again 50, 0xa2=0x8000")
+        );
     }
 
     #[test]
@@ -804,7 +894,8 @@ mod tests {
         let mut hardware = Recorder { failing: ("again", 0), ..Recorder::default() };
         let guest = delivering(&mut hardware);
         guest.resume(&mut hardware);
-        let masked = format!("intx off, 0xa2=0xc000, {MASK_ALL}, again 50, unbind 50, unmap 50, 0xa2=0x0");
+        let masked =
+            format!("intx off, 0xa2=0xc000, {MASK_ALL}, again 50, unbind 50, unmap 50, 0xa2=0x0");
         assert_eq!(hardware.told(), masked);
         host_write(&guest, &mut hardware, (0x04, 2), 0x0006);
         let done = hardware.told();
@@ -841,7 +932,10 @@ mod tests {
         // Nothing of these is taken: the instruction runs again, and reads what it read before.
         for _ in 0..2 {
             hardware.waits = 0;
-            assert_eq!(guest.write_memory(TABLE | 0x10, 4, 0xfee0_1000, &mut hardware), Outcome::Retry);
+            assert_eq!(
+                guest.write_memory(TABLE | 0x10, 4, 0xfee0_1000, &mut hardware),
+                Outcome::Retry
+            );
             hardware.waits = 0;
             assert_eq!(write(&guest, &mut hardware, 0x04, 0x402), Some(Outcome::Retry));
             assert_eq!(guest.read_memory(TABLE | 0x10, 4, &mut hardware), Some(0));
@@ -861,10 +955,16 @@ mod tests {
             assert_eq!(host_write(&guest, &mut hardware, (0x42, 2), 0x81), Some(Outcome::Refused));
         }
         guest.refuse(Sbdf(0x28), Attempt::Map, 7, &mut hardware);
-        let said = ["refused to map a message interrupt for d17", "refused dom0's write to register: 0x42"];
+        let said = [
+            "refused to map a message interrupt for d17",
+            "refused dom0's write to register: 0x42",
+        ];
         assert_eq!(hardware.said(), said);
         guest.release(DEVICE, &mut hardware);
-        assert_eq!(hardware.said(), ["released; messages refused: 0", "attempts of others refused: 6"]);
+        assert_eq!(
+            hardware.said(),
+            ["released; messages refused: 0", "attempts of others refused: 6"]
+        );
     }
 
     #[test]
@@ -872,13 +972,18 @@ mod tests {
         let mut hardware = Recorder::default();
         let guest = learned(&mut hardware);
         for access in [(0x42, 2), (0x4c, 2), (0xa2, 2), (0xa4, 4), (0xa8, 1)] {
-            assert_eq!(host_write(&guest, &mut hardware, access, 0xc001), Some(Outcome::Refused), "{access:x?}");
+            assert_eq!(
+                host_write(&guest, &mut hardware, access, 0xc001),
+                Some(Outcome::Refused),
+                "{access:x?}"
+            );
         }
         assert_eq!(hardware.told(), "");
         assert_eq!(host_write(&guest, &mut hardware, (COMMAND, 2), 0x0406), Some(Outcome::Done));
         assert_eq!(host_write(&guest, &mut hardware, (0x0d, 1), 0x40), Some(Outcome::Done));
         assert_eq!(hardware.told(), "0x4=0x6, 0xd=0x40");
-        let other = ConfigAccess::at(0x42, 2).map(|access| guest.host_write(Sbdf(0x28), access, 0x81, &mut hardware));
+        let other = ConfigAccess::at(0x42, 2)
+            .map(|access| guest.host_write(Sbdf(0x28), access, 0x81, &mut hardware));
         assert_eq!(other, Some(Outcome::Gone));
     }
 
@@ -918,7 +1023,11 @@ mod tests {
         ] {
             let (guest, mut hardware) = (Guest::empty(), Recorder::default());
             hardware.lies.push((register, lie));
-            assert_eq!(guest.manage(&KNOWN, &mut hardware), Err(Errno::NOT_PERMITTED), "{register:#x} {lie:#x}");
+            assert_eq!(
+                guest.manage(&KNOWN, &mut hardware),
+                Err(Errno::NOT_PERMITTED),
+                "{register:#x} {lie:#x}"
+            );
             assert_eq!((hardware.said(), hardware.outstanding), (vec![said.to_string()], 0));
             assert!(!manages(&guest, DEVICE) && !hardware.told().contains("open"));
         }
@@ -934,7 +1043,11 @@ mod tests {
         ] {
             let (guest, mut hardware) = (Guest::empty(), Recorder::default());
             hardware.strange.push((frame, distrust));
-            assert_eq!(guest.manage(&KNOWN, &mut hardware), Err(Errno::NOT_PERMITTED), "{distrust:?}");
+            assert_eq!(
+                guest.manage(&KNOWN, &mut hardware),
+                Err(Errno::NOT_PERMITTED),
+                "{distrust:?}"
+            );
             assert_eq!(hardware.said(), [distrust.text().to_string_lossy()]);
             assert!(!hardware.told().contains("open"));
         }
@@ -947,7 +1060,10 @@ mod tests {
         let without_table = Known { msix: None, ..KNOWN };
         assert_eq!(guest.manage(&without_table, &mut hardware), Ok(true));
         place(&guest, &mut hardware);
-        assert_eq!((write(&guest, &mut hardware, 0x44, 0), hardware.said().len()), (Some(Outcome::Forward), 0));
+        assert_eq!(
+            (write(&guest, &mut hardware, 0x44, 0), hardware.said().len()),
+            (Some(Outcome::Forward), 0)
+        );
     }
 
     #[test]

@@ -112,9 +112,9 @@ impl Line {
     }
 }
 
-/// What Xen does for msitrap, for the devices of one domain. None of it waits for another processor's
-/// locks, softirqs or guests; some of it waits until others have taken an IPI, as Xen's own code does
-/// with its locks held, and for which they need no lock.
+/// What Xen does for msitrap, for the devices of one domain. None of it waits for another
+/// processor's locks, softirqs or guests; some of it waits until others have taken an IPI, as Xen's
+/// own code does with its locks held, and for which they need no lock.
 pub trait Hardware {
     /// What is left of the work that this hold of the lock may do.
     fn budget(&mut self) -> &mut Budget;
@@ -190,8 +190,8 @@ pub trait Hardware {
     /// Nanoseconds since the host started.
     fn now(&mut self) -> u64;
 
-    /// Has [`Guest::settle`](crate::host::guest::Guest::settle) called for the device at this time, in
-    /// nanoseconds, by a timer. A later call replaces an earlier one.
+    /// Has [`Guest::settle`](crate::host::guest::Guest::settle) called for the device at this time,
+    /// in nanoseconds, by a timer. A later call replaces an earlier one.
     fn settle_at(&mut self, device: Sbdf, time: u64);
 
     /// One line in Xen's log about the device.

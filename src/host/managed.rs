@@ -11,7 +11,9 @@ use crate::core::learn::{Headers, HostBar, FRAME_SHIFT};
 use crate::core::msi::Msi;
 use crate::core::msix::{Msix, MsixRegisters};
 use crate::core::power::{PowerRegisters, Transition};
-use crate::core::spec::{BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE, NO_ANSWER};
+use crate::core::spec::{
+    BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE, NO_ANSWER,
+};
 use crate::core::trust::{self, Distrust};
 use crate::host::delivery::{command, Decoding, Delivery};
 use crate::host::hardware::{Detail, Errno, Hardware, Incomplete, Line, TableMemory};
@@ -50,8 +52,8 @@ pub enum Outcome {
     Gone = 4,
 }
 
-/// What Xen knows of a device at its assignment. It found this, or dom0 told it, before any guest had
-/// the device; but for [`PowerRegisters`] and the Table Offset register, which are read now.
+/// What Xen knows of a device at its assignment. It found this, or dom0 told it, before any guest
+/// had the device; but for [`PowerRegisters`] and the Table Offset register, which are read now.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     /// Where it is.
@@ -141,14 +143,19 @@ impl Managed {
     /// # Errors
     /// [`Errno::NOT_PERMITTED`] when it failed a check, which the log names; `ENOMEM`.
     #[inline(never)]
-    pub fn take(known: &Known, into: &mut Option<Self>, hardware: &mut impl Hardware) -> Result<(), Errno> {
+    pub fn take(
+        known: &Known,
+        into: &mut Option<Self>,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Errno> {
         if known.msi.is_none() && known.msix.is_none() {
             return Ok(());
         }
         let sbdf = known.sbdf;
         // The one reading that is checked is the one that is used.
         let msi = known.msi.map(|msi| (msi, hardware.read_config(sbdf, msi.position)));
-        check_function(known, msi, hardware).map_err(|distrust| distrusted(sbdf, distrust, hardware))?;
+        check_function(known, msi, hardware)
+            .map_err(|distrust| distrusted(sbdf, distrust, hardware))?;
         let bars = granted_bars(sbdf, hardware);
         let msi = msi.map(|(msi, header)| take_msi(sbdf, msi, header, hardware));
         let msix = match known.msix {
@@ -197,7 +204,12 @@ impl Managed {
     /// registers.
     ///
     /// The next [`Managed::settle`] makes the hardware do what the guest wrote before.
-    pub fn learn(&mut self, function: GuestFunction, command: GuestCommand, hardware: &mut impl Hardware) {
+    pub fn learn(
+        &mut self,
+        function: GuestFunction,
+        command: GuestCommand,
+        hardware: &mut impl Hardware,
+    ) {
         self.unfinished = true;
         self.function = Some(function);
         self.device.set_command(command);
@@ -214,14 +226,21 @@ impl Managed {
     }
 
     /// The guest reads configuration space.
-    pub fn read(&mut self, access: ConfigAccess, mergeable: bool, hardware: &mut impl Hardware) -> Answer {
+    pub fn read(
+        &mut self,
+        access: ConfigAccess,
+        mergeable: bool,
+        hardware: &mut impl Hardware,
+    ) -> Answer {
         self.look(hardware);
         let (value, mask) = match self.device.read(access.register) {
             None => return Answer::FORWARD,
             Some(Reading::Value(value)) => (value, u32::MAX),
             Some(Reading::Header(value)) if mergeable => (value, 0xffff_0000),
             Some(Reading::Header(value)) => (value, u32::MAX),
-            Some(Reading::Hardware(mask)) => (self.read_register(access.register, hardware) & mask, u32::MAX),
+            Some(Reading::Hardware(mask)) => {
+                (self.read_register(access.register, hardware) & mask, u32::MAX)
+            }
         };
         Answer {
             value: access.from_dword(value & mask) | access.beside(),
@@ -230,9 +249,14 @@ impl Managed {
     }
 
     /// The guest writes configuration space: [`Outcome::Forward`], `Done` or `Retry`. What was left
-    /// unfinished comes first; a write that was taken is not made again, because the instruction may
-    /// have read the register before.
-    pub fn write(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) -> Outcome {
+    /// unfinished comes first; a write that was taken is not made again, because the instruction
+    /// may have read the register before.
+    pub fn write(
+        &mut self,
+        access: ConfigAccess,
+        value: u32,
+        hardware: &mut impl Hardware,
+    ) -> Outcome {
         if self.settle(hardware) {
             return Outcome::Retry;
         }
@@ -257,7 +281,8 @@ impl Managed {
             let offset = address.checked_sub(headers.address(function, bar, host)?)?;
             let address = host.at(offset)?;
             let protected = [layout.table_frames(), layout.pending_frames()];
-            let trapped = protected.into_iter().any(|frames| frames.contains(address >> FRAME_SHIFT));
+            let trapped =
+                protected.into_iter().any(|frames| frames.contains(address >> FRAME_SHIFT));
             trapped.then_some(MemoryAccess { bar, offset, address, size })
         })
     }
@@ -270,7 +295,9 @@ impl Managed {
         let range = |index: usize, frames: Frames| {
             let bar = self.bars.get(index)?.as_ref()?;
             let start = headers.address(function, index, bar)?;
-            let guest = |frame: u64| (frame << FRAME_SHIFT).wrapping_sub(bar.address.as_u64()).wrapping_add(start);
+            let guest = |frame: u64| {
+                (frame << FRAME_SHIFT).wrapping_sub(bar.address.as_u64()).wrapping_add(start)
+            };
             // With base addresses smaller than a page this is more than the device's.
             Some((guest(frames.first), guest(frames.last.saturating_add(1)).wrapping_sub(1)))
         };
@@ -289,7 +316,12 @@ impl Managed {
 
     /// The guest writes memory; what hits the pending bits, or nothing, is dropped.
     /// [`Outcome::Done`] or `Retry`.
-    pub fn write_memory(&mut self, access: MemoryAccess, value: u64, hardware: &mut impl Hardware) -> Outcome {
+    pub fn write_memory(
+        &mut self,
+        access: MemoryAccess,
+        value: u64,
+        hardware: &mut impl Hardware,
+    ) -> Outcome {
         if self.settle(hardware) {
             return Outcome::Retry;
         }
@@ -308,7 +340,12 @@ impl Managed {
     /// Dom0 writes configuration space of the device. What it may write is written here, with the
     /// lock held, so that nobody reaches for a device that the write takes away, and no two writes
     /// of Command undo each other.
-    pub fn host_write(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) -> Outcome {
+    pub fn host_write(
+        &mut self,
+        access: ConfigAccess,
+        value: u32,
+        hardware: &mut impl Hardware,
+    ) -> Outcome {
         self.look(hardware);
         if self.device.guards(access.register) {
             self.refuse(Attempt::Write, Detail::Value(u64::from(access.offset())), hardware);
@@ -325,7 +362,13 @@ impl Managed {
     }
 
     /// Performs dom0's write that puts the device to sleep, wakes it or resets it.
-    fn leave(&mut self, transition: Transition, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) {
+    fn leave(
+        &mut self,
+        transition: Transition,
+        access: ConfigAccess,
+        value: u32,
+        hardware: &mut impl Hardware,
+    ) {
         let wakes = transition == Transition::Wake;
         if !wakes {
             self.delivery.leave(transition, hardware);
@@ -340,7 +383,12 @@ impl Managed {
     /// memory decoding goes. After a reset it is the write that brings the device back.
     fn write_command(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) {
         let own = self.delivery.decoding();
-        let command = HostCommand::new(access, value, self.delivery.intx_disabled(), own == Decoding::Own(true));
+        let command = HostCommand::new(
+            access,
+            value,
+            self.delivery.intx_disabled(),
+            own == Decoding::Own(true),
+        );
         self.check_lost(hardware);
         if !command.decoded {
             self.delivery.set_decoded(false, hardware);
@@ -374,8 +422,8 @@ impl Managed {
         }
     }
 
-    /// The device was reset, or was without power: its memory may not be decoded any more, until dom0
-    /// writes Command.
+    /// The device was reset, or was without power: its memory may not be decoded any more, until
+    /// dom0 writes Command.
     pub fn restore(&mut self, hardware: &mut impl Hardware) {
         if self.delivery.answers() {
             self.delivery.lose(hardware);
@@ -406,8 +454,8 @@ impl Managed {
         }
     }
 
-    /// The guest is about to lose the device: all is off, given back, and stays off, with every guard
-    /// up. Whether there is more to give back.
+    /// The guest is about to lose the device: all is off, given back, and stays off, with every
+    /// guard up. Whether there is more to give back.
     pub fn quiesce(&mut self, hardware: &mut impl Hardware) -> bool {
         self.quiesced = true;
         self.unfinished = self.delivery.silence(self.device.released_intx(), hardware).is_err();
@@ -440,7 +488,8 @@ impl Managed {
     }
 
     fn place(&self, access: MemoryAccess) -> Place {
-        self.layout().map_or(Place::Nowhere, |layout| layout.place(access.bar, access.offset, access.size))
+        self.layout()
+            .map_or(Place::Nowhere, |layout| layout.place(access.bar, access.offset, access.size))
     }
 
     fn read_register(&self, register: u16, hardware: &mut impl Hardware) -> u32 {
@@ -463,7 +512,12 @@ impl Managed {
     fn write_hardware(&self, access: MemoryAccess, value: u64, hardware: &mut impl Hardware) {
         if let Some(memory) = self.delivery.msix().and_then(HostMsix::memory) {
             if self.delivery.reachable(hardware) {
-                hardware.write_memory(memory.window(access.address), access.address, access.size, value);
+                hardware.write_memory(
+                    memory.window(access.address),
+                    access.address,
+                    access.size,
+                    value,
+                );
             }
         }
     }
@@ -499,7 +553,10 @@ impl Managed {
     fn report_refusal(&mut self, hardware: &mut impl Hardware) {
         if let Some((message, reason)) = self.device.take_refused() {
             if self.refusals.count_message(reason) {
-                hardware.log(self.sbdf, Line::info(reason.text(), Detail::Value(reason.field(message))));
+                hardware.log(
+                    self.sbdf,
+                    Line::info(reason.text(), Detail::Value(reason.field(message))),
+                );
             }
         }
     }
@@ -513,7 +570,8 @@ fn perform(device: Sbdf, access: ConfigAccess, value: u32, hardware: &mut impl H
         return;
     }
     let dword = access.to_dword(value);
-    for byte in (0..4u16).filter(|byte| access.enables.mask() >> byte.saturating_mul(8) & 0xff != 0) {
+    for byte in (0..4u16).filter(|byte| access.enables.mask() >> byte.saturating_mul(8) & 0xff != 0)
+    {
         let lane = dword >> byte.saturating_mul(8) & 0xff;
         hardware.write_config(device, access.register.saturating_add(byte), 1, lane);
     }
@@ -526,7 +584,11 @@ fn distrusted(device: Sbdf, distrust: Distrust, hardware: &mut impl Hardware) ->
 }
 
 /// Everything but the MSI-X table; `msi` comes with the first dword of its capability.
-fn check_function(known: &Known, msi: Option<(KnownMsi, u32)>, hardware: &mut impl Hardware) -> Result<(), Distrust> {
+fn check_function(
+    known: &Known,
+    msi: Option<(KnownMsi, u32)>,
+    hardware: &mut impl Hardware,
+) -> Result<(), Distrust> {
     if known.physical.is_none() {
         // A virtual function has no ID of its own (SR-IOV, section 9.3.4.1.1).
         trust::check_identity(hardware.read_config(known.sbdf, IDENTITY))?;
@@ -537,12 +599,15 @@ fn check_function(known: &Known, msi: Option<(KnownMsi, u32)>, hardware: &mut im
     known.msix.map_or(Ok(()), |msix| trust::check_apart(msi.position, header, msix.position))
 }
 
-/// The base addresses that lie in memory of the device's which the domain was granted; of the others
-/// nothing is learned.
+/// The base addresses that lie in memory of the device's which the domain was granted; of the
+/// others nothing is learned.
 fn granted_bars(device: Sbdf, hardware: &mut impl Hardware) -> [Option<HostBar>; BAR_COUNT] {
     let mut bars = hardware.bars(device);
     for slot in &mut bars {
-        let granted = slot.as_ref().and_then(HostBar::frames).map(|frames| hardware.check_frames(device, frames));
+        let granted = slot
+            .as_ref()
+            .and_then(HostBar::frames)
+            .map(|frames| hardware.check_frames(device, frames));
         if !matches!(granted, Some(Ok(()))) {
             *slot = None;
         }
@@ -550,7 +615,12 @@ fn granted_bars(device: Sbdf, hardware: &mut impl Hardware) -> [Option<HostBar>;
     bars
 }
 
-fn take_msi(device: Sbdf, known: KnownMsi, header: u32, hardware: &mut impl Hardware) -> (Msi, HostMsi) {
+fn take_msi(
+    device: Sbdf,
+    known: KnownMsi,
+    header: u32,
+    hardware: &mut impl Hardware,
+) -> (Msi, HostMsi) {
     let msi = Msi::new(known.position, header, known.mappable);
     let host = HostMsi::take(device, msi.control_register(), hardware);
     (msi, host)
@@ -562,7 +632,8 @@ fn take_msix(
     bars: &[Option<HostBar>; BAR_COUNT],
     hardware: &mut impl Hardware,
 ) -> Result<(Msix, HostMsix), Errno> {
-    let mut read = |offset: u16| hardware.read_config(device, known.position.saturating_add(offset));
+    let mut read =
+        |offset: u16| hardware.read_config(device, known.position.saturating_add(offset));
     let registers = MsixRegisters {
         position: known.position,
         header: read(0),
@@ -598,7 +669,8 @@ fn check_table(
     for frames in [table, pending] {
         hardware.check_frames(device, frames)?;
     }
-    let layout = Layout::new(registers.control(), registers.table, registers.pending, bars).ok_or(Distrust::Place)?;
+    let layout = Layout::new(registers.control(), registers.table, registers.pending, bars)
+        .ok_or(Distrust::Place)?;
     trust::check_place(&layout, table, pending)?;
     if registers.table != known.table {
         return Err(Distrust::Moved);
@@ -607,7 +679,10 @@ fn check_table(
 }
 
 /// Allocates and opens all that MSI-X needs, or nothing.
-fn open(layout: Layout, hardware: &mut impl Hardware) -> Result<(Option<Memory>, TableMemory), Errno> {
+fn open(
+    layout: Layout,
+    hardware: &mut impl Hardware,
+) -> Result<(Option<Memory>, TableMemory), Errno> {
     let tables = hardware.allocate_table(layout.vectors())?;
     let table = hardware.open(layout.table_frames())?;
     match hardware.open(layout.pending_frames()) {

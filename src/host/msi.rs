@@ -45,7 +45,11 @@ impl HostMsi {
     ///
     /// # Errors
     /// After [`Incomplete::Failed`] MSI is off, and the next call tries again.
-    pub fn turn_on(&mut self, wanted: &MsiDelivery, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    pub fn turn_on(
+        &mut self,
+        wanted: &MsiDelivery,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         let result = self.prepare(wanted, hardware);
         match result {
             Ok(()) => self.set_enabled(true, hardware),
@@ -68,7 +72,8 @@ impl HostMsi {
 
     /// Whether it is enabled and reads as if it were not.
     pub fn is_lost(&self, hardware: &mut impl Hardware) -> bool {
-        self.enabled && !MsiControl(read_control(self.device, self.control_register, hardware)).enable()
+        self.enabled
+            && !MsiControl(read_control(self.device, self.control_register, hardware)).enable()
     }
 
     /// The device was reset: what it had been programmed with is written again by
@@ -80,7 +85,11 @@ impl HostMsi {
         }
     }
 
-    fn prepare(&mut self, wanted: &MsiDelivery, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    fn prepare(
+        &mut self,
+        wanted: &MsiDelivery,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         let mapped = self.map(&wanted.block, hardware)?;
         mapped.program(hardware)?;
         mapped.bind(wanted.block, hardware)?;
@@ -88,7 +97,11 @@ impl HostMsi {
         Ok(())
     }
 
-    fn map(&mut self, block: &BoundBlock, hardware: &mut impl Hardware) -> Result<&mut Mapped, Incomplete> {
+    fn map(
+        &mut self,
+        block: &BoundBlock,
+        hardware: &mut impl Hardware,
+    ) -> Result<&mut Mapped, Incomplete> {
         let vectors_log2 = block.vectors_log2();
         if self.mapped.as_ref().is_some_and(|mapped| mapped.vectors_log2 != vectors_log2) {
             // Another count is another message in hardware: only while MSI is off.
@@ -108,7 +121,9 @@ impl HostMsi {
         if self.enabled != enabled {
             let mut control = MsiControl(0);
             control.set_enable(enabled);
-            control.set_multiple_message_enable(self.mapped.as_ref().map_or(0, |mapped| mapped.vectors_log2));
+            control.set_multiple_message_enable(
+                self.mapped.as_ref().map_or(0, |mapped| mapped.vectors_log2),
+            );
             hardware.write_config(self.device, self.control_register, 2, control.0.into());
             self.enabled = enabled;
         }
@@ -178,7 +193,11 @@ mod tests {
     }
 
     /// Taken, and told what is wanted: what was done, and whether it worked.
-    fn turn_on(msi: &mut HostMsi, hardware: &mut Recorder, wanted: Option<MsiDelivery>) -> (String, bool) {
+    fn turn_on(
+        msi: &mut HostMsi,
+        hardware: &mut Recorder,
+        wanted: Option<MsiDelivery>,
+    ) -> (String, bool) {
         let worked = wanted.is_some_and(|wanted| msi.turn_on(&wanted, hardware).is_ok());
         (hardware.told(), worked)
     }
@@ -197,7 +216,10 @@ mod tests {
             unmask 50, unmask 52, unmask 53, 0x42=0x21";
         assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 2, 2)), (done.into(), true));
         msi.turn_off(&mut hardware);
-        assert_eq!(hardware.told(), "0x42=0x20, unbind 50, unbind 51, unbind 52, unbind 53, unmap 50");
+        assert_eq!(
+            hardware.told(),
+            "0x42=0x20, unbind 50, unbind 51, unbind 52, unbind 53, unmap 50"
+        );
     }
 
     #[test]
@@ -213,7 +235,10 @@ mod tests {
         let (mut msi, mut hardware) = taken();
         turn_on(&mut msi, &mut hardware, wanted(0x51, 0, 0));
         assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x51, 0, 0)), (String::new(), true));
-        assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x52, 0, 0)), ("bind 50 0x52".into(), true));
+        assert_eq!(
+            turn_on(&mut msi, &mut hardware, wanted(0x52, 0, 0)),
+            ("bind 50 0x52".into(), true)
+        );
         msi.turn_off(&mut hardware);
         hardware.told();
         msi.turn_off(&mut hardware);
@@ -224,15 +249,22 @@ mod tests {
     fn masks_follow_one_by_one() {
         let (mut msi, mut hardware) = taken();
         turn_on(&mut msi, &mut hardware, wanted(0x50, 1, 3));
-        for (mask, done) in [(2, "unmask 50"), (0, "unmask 51"), (3, "mask 50, mask 51"), (0xffff_fff3, "")] {
-            assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 1, mask)), (done.into(), true));
+        for (mask, done) in
+            [(2, "unmask 50"), (0, "unmask 51"), (3, "mask 50, mask 51"), (0xffff_fff3, "")]
+        {
+            assert_eq!(
+                turn_on(&mut msi, &mut hardware, wanted(0x50, 1, mask)),
+                (done.into(), true)
+            );
         }
     }
 
     #[test]
     fn a_failure_leaves_msi_off_and_is_tried_again() {
         let bound = "map 2 vectors, bind 50 0x50, bind 51 0x51, unbind 50, unmap 50";
-        for (failing, more, done, again) in [("map", 0, "map 2 vectors", 50), ("bind", 1, bound, 52)] {
+        for (failing, more, done, again) in
+            [("map", 0, "map 2 vectors", 50), ("bind", 1, bound, 52)]
+        {
             let (mut msi, mut hardware) = taken();
             hardware.failing = (failing, more);
             assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 1, 3)), (done.into(), false));
@@ -285,7 +317,10 @@ mod tests {
         let (mut msi, mut hardware) = taken();
         hardware.bounded = true;
         assert_eq!(hardware.budget().take_calls(Budget::CALLS.saturating_sub(64)), Ok(()));
-        assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x60, 5, 0)), ("map 32 vectors".into(), false));
+        assert_eq!(
+            turn_on(&mut msi, &mut hardware, wanted(0x60, 5, 0)),
+            ("map 32 vectors".into(), false)
+        );
         let (done, worked) = turn_on(&mut msi, &mut hardware, wanted(0x60, 5, 0));
         assert!(worked && done.ends_with("unmask 81, 0x42=0x51"), "{done}");
     }

@@ -53,8 +53,8 @@ pub struct HostMsix {
     /// Where the table and the pending bits are; None where MSI-X is not given to the guest.
     memory: Option<Memory>,
     vectors: Owned<Vector>,
-    /// Entries below this one are masked, or have Xen's message: a host driver, a reset, or the time
-    /// when the table could not be reached, left the others as they are.
+    /// Entries below this one are masked, or have Xen's message: a host driver, a reset, or the
+    /// time when the table could not be reached, left the others as they are.
     masked: u16,
     /// Vectors below this one have Xen's message, if they have an interrupt: a reset took it from
     /// the others.
@@ -129,7 +129,12 @@ impl Vector {
         }
     }
 
-    fn bind(&mut self, pirq: Pirq, message: BoundMessage, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    fn bind(
+        &mut self,
+        pirq: Pirq,
+        message: BoundMessage,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         if self.bound == Some(message) {
             return Ok(());
         }
@@ -180,8 +185,16 @@ impl HostMsix {
         vectors: Owned<Vector>,
         hardware: &mut impl Hardware,
     ) -> Self {
-        let mut msix =
-            Self { device, control_register, state: State::On, memory, vectors, masked: 0, programmed: 0, failures: 0 };
+        let mut msix = Self {
+            device,
+            control_register,
+            state: State::On,
+            memory,
+            vectors,
+            masked: 0,
+            programmed: 0,
+            failures: 0,
+        };
         msix.set_state(State::Off, hardware);
         msix
     }
@@ -206,7 +219,12 @@ impl HostMsix {
     /// # Errors
     /// [`Incomplete::Failed`] of the last vector that stayed masked; all others deliver. After
     /// [`Incomplete::Retry`] the function mask may be set until the next call.
-    pub fn turn_on(&mut self, wanted: &Msix, scope: Scope, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    pub fn turn_on(
+        &mut self,
+        wanted: &Msix,
+        scope: Scope,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         if self.memory.is_none() {
             return Ok(());
         }
@@ -238,7 +256,11 @@ impl HostMsix {
     ///
     /// # Errors
     /// [`Incomplete::Retry`]: the function mask is set, and there is more to give back.
-    pub fn turn_off(&mut self, reachable: bool, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    pub fn turn_off(
+        &mut self,
+        reachable: bool,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         if self.state == State::Off {
             return Ok(());
         }
@@ -256,7 +278,8 @@ impl HostMsix {
 
     /// Whether it is enabled and reads as if it were not.
     pub fn is_lost(&self, hardware: &mut impl Hardware) -> bool {
-        self.state != State::Off && !MsixControl(read_control(self.device, self.control_register, hardware)).enable()
+        self.state != State::Off
+            && !MsixControl(read_control(self.device, self.control_register, hardware)).enable()
     }
 
     /// The device was reset: what it had been programmed with is written again by
@@ -291,11 +314,17 @@ impl HostMsix {
         Ok(Scope::Device)
     }
 
-    fn mask_entries(&mut self, vectors: u16, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    fn mask_entries(
+        &mut self,
+        vectors: u16,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         let Some(memory) = &self.memory else { return Ok(()) };
         while self.masked < vectors {
             hardware.budget().take_store()?;
-            let offset = u32::from(self.masked).saturating_mul(MSIX_ENTRY).saturating_add(MSIX_VECTOR_CONTROL);
+            let offset = u32::from(self.masked)
+                .saturating_mul(MSIX_ENTRY)
+                .saturating_add(MSIX_VECTOR_CONTROL);
             let address = memory.layout.table_address().saturating_add(offset.into());
             hardware.write_memory(&memory.table, address, 4, MSIX_VECTOR_MASKED.into());
             self.masked = self.masked.saturating_add(1);
@@ -304,9 +333,14 @@ impl HostMsix {
     }
 
     /// Where that fails, MSI-X is off and holds no interrupt.
-    fn program_vectors(&mut self, vectors: u16, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    fn program_vectors(
+        &mut self,
+        vectors: u16,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         while self.programmed < vectors {
-            let pirq = self.vectors.get(usize::from(self.programmed)).and_then(|vector| vector.pirq);
+            let pirq =
+                self.vectors.get(usize::from(self.programmed)).and_then(|vector| vector.pirq);
             if let Some(pirq) = pirq {
                 hardware.budget().take_calls(1)?;
                 if let Err(errno) = hardware.reprogram(pirq) {
@@ -319,7 +353,12 @@ impl HostMsix {
         Ok(())
     }
 
-    fn apply(&mut self, wanted: &Msix, scope: Scope, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+    fn apply(
+        &mut self,
+        wanted: &Msix,
+        scope: Scope,
+        hardware: &mut impl Hardware,
+    ) -> Result<(), Incomplete> {
         match scope {
             Scope::Vector(index) => self.apply_vector(index, wanted.vector(index), hardware),
             Scope::Device => self.apply_all(wanted, hardware),
@@ -331,7 +370,8 @@ impl HostMsix {
     fn apply_all(&mut self, wanted: &Msix, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
         let mut result = Ok(());
         for (index, message) in (0..).zip(wanted.vectors()) {
-            let mapped = self.vectors.get(usize::from(index)).is_some_and(|vector| vector.pirq.is_some());
+            let mapped =
+                self.vectors.get(usize::from(index)).is_some_and(|vector| vector.pirq.is_some());
             if mapped || (message.is_some() && result.is_ok()) {
                 match self.apply_vector(index, message, hardware) {
                     Err(Incomplete::Retry) => return Err(Incomplete::Retry),
@@ -384,7 +424,8 @@ mod tests {
 
     const ENABLE: u32 = 0x8000_0000;
     const FUNCTION_MASK: u32 = 0x4000_0000;
-    const MASK_ALL: &str = "[0xfea0200c/4]=0x1, [0xfea0201c/4]=0x1, [0xfea0202c/4]=0x1, [0xfea0203c/4]=0x1";
+    const MASK_ALL: &str =
+        "[0xfea0200c/4]=0x1, [0xfea0201c/4]=0x1, [0xfea0202c/4]=0x1, [0xfea0203c/4]=0x1";
 
     /// Both sides of the recorder's MSI-X, taken.
     struct Pair {
@@ -401,8 +442,10 @@ mod tests {
         fn try_new() -> Option<Self> {
             let mut hardware = Recorder::default();
             let bars = hardware.bars(DEVICE);
-            let registers = MsixRegisters { position: 0xa0, header: 0x3_0011, table: 0x2000, pending: 0x3000 };
-            let layout = Layout::new(registers.control(), registers.table, registers.pending, &bars)?;
+            let registers =
+                MsixRegisters { position: 0xa0, header: 0x3_0011, table: 0x2000, pending: 0x3000 };
+            let layout =
+                Layout::new(registers.control(), registers.table, registers.pending, &bars)?;
             let memory = hardware.allocate_table(4).ok()?;
             let table = hardware.open(layout.table_frames()).ok()?;
             let pending = hardware.open(layout.pending_frames()).ok()?;
@@ -463,7 +506,10 @@ mod tests {
         pair.program(0, 0x51, false);
         pair.program(3, 0x52, false);
         let _ = pair.host.turn_off(true, &mut pair.hardware);
-        assert_eq!(pair.hardware.told(), "0xa2=0xc000, unbind 50, unmap 50, unbind 51, unmap 51, 0xa2=0x0");
+        assert_eq!(
+            pair.hardware.told(),
+            "0xa2=0xc000, unbind 50, unmap 50, unbind 51, unmap 51, 0xa2=0x0"
+        );
         let _ = pair.host.turn_off(true, &mut pair.hardware);
         assert_eq!(pair.hardware.told(), "");
     }
@@ -490,7 +536,10 @@ mod tests {
         pair.host.hold(&mut pair.hardware);
         pair.guest.write_table(0x0c, 4, 1);
         pair.hardware.told();
-        assert_eq!(pair.program(2, 0x52, false), "mask 50, map entry 2, bind 51 0x52, unmask 51, 0xa2=0x8000");
+        assert_eq!(
+            pair.program(2, 0x52, false),
+            "mask 50, map entry 2, bind 51 0x52, unmask 51, 0xa2=0x8000"
+        );
     }
 
     #[test]
@@ -520,7 +569,10 @@ mod tests {
         pair.program(0, 0x51, false);
         pair.program(0, 0x51, true);
         assert_eq!(pair.program(0, 0x52, false), "bind 50 0x52, unbind 50, unmap 50, 0xa2=0x8000");
-        assert_eq!(pair.program(1, 0x53, false), "map entry 1, bind 51 0x53, unmap 51, 0xa2=0x8000");
+        assert_eq!(
+            pair.program(1, 0x53, false),
+            "map entry 1, bind 51 0x53, unmap 51, 0xa2=0x8000"
+        );
     }
 
     #[test]
@@ -557,7 +609,9 @@ mod tests {
         // Given back while the table could not be reached, its entry may be unmasked still.
         let _ = pair.host.turn_off(false, &mut pair.hardware);
         pair.hardware.told();
-        assert!(pair.apply(Scope::Device).starts_with(&format!("0xa2=0xc000, {MASK_ALL}, map entry 0")));
+        assert!(pair
+            .apply(Scope::Device)
+            .starts_with(&format!("0xa2=0xc000, {MASK_ALL}, map entry 0")));
     }
 
     #[test]
@@ -572,8 +626,13 @@ mod tests {
         pair.hardware.failing = ("again", 0);
         pair.host.lose(&mut pair.hardware);
         pair.hardware.told();
-        assert_eq!(pair.apply(Scope::Device), format!("{MASK_ALL}, again 50, unbind 50, unmap 50, 0xa2=0x0"));
-        assert!(pair.apply(Scope::Device).ends_with("map entry 2, bind 51 0x51, unmask 51, 0xa2=0x8000"));
+        assert_eq!(
+            pair.apply(Scope::Device),
+            format!("{MASK_ALL}, again 50, unbind 50, unmap 50, 0xa2=0x0")
+        );
+        assert!(pair
+            .apply(Scope::Device)
+            .ends_with("map entry 2, bind 51 0x51, unmask 51, 0xa2=0x8000"));
     }
 
     #[test]
@@ -589,7 +648,8 @@ mod tests {
     fn largest() -> Option<Pair> {
         let mut hardware = Recorder { bounded: true, ..Recorder::default() };
         let bars = hardware.bars(DEVICE);
-        let registers = MsixRegisters { position: 0xa0, header: 0x7ff_0011, table: 0, pending: 0x8000 };
+        let registers =
+            MsixRegisters { position: 0xa0, header: 0x7ff_0011, table: 0, pending: 0x8000 };
         let layout = Layout::new(registers.control(), registers.table, registers.pending, &bars)?;
         let memory = hardware.allocate_table(layout.vectors()).ok()?;
         let table = hardware.open(layout.table_frames()).ok()?;
@@ -602,7 +662,10 @@ mod tests {
     }
 
     /// How often the same is asked for until it is done, and the most that was done at once.
-    fn until_done(mut step: impl FnMut(&mut Pair) -> Result<(), Incomplete>, pair: &mut Pair) -> (u32, usize) {
+    fn until_done(
+        mut step: impl FnMut(&mut Pair) -> Result<(), Incomplete>,
+        pair: &mut Pair,
+    ) -> (u32, usize) {
         let (mut holds, mut most) = (1, 0);
         while step(pair) == Err(Incomplete::Retry) {
             let done = pair.hardware.told();
@@ -622,14 +685,21 @@ mod tests {
             pair.guest.write_table(index << 4 | 8, 8, 0x51);
         }
         pair.guest.write(0xa0, ByteEnables::ALL, ENABLE, Permission::Granted);
-        let on = |pair: &mut Pair| pair.host.turn_on(&pair.guest, Scope::Device, &mut pair.hardware);
+        let on =
+            |pair: &mut Pair| pair.host.turn_on(&pair.guest, Scope::Device, &mut pair.hardware);
         let (holds, most) = until_done(on, &mut pair);
         let bound = (Budget::CALLS + Budget::STORES) as usize + 2;
-        assert!(holds >= 2048 * 3 / Budget::CALLS && most <= bound, "{holds} holds, {most} at once");
+        assert!(
+            holds >= 2048 * 3 / Budget::CALLS && most <= bound,
+            "{holds} holds, {most} at once"
+        );
         assert_eq!(until_done(on, &mut pair), (1, 1), "nothing is done twice");
         let off = |pair: &mut Pair| pair.host.turn_off(true, &mut pair.hardware);
         let (holds, most) = until_done(off, &mut pair);
-        assert!(holds >= 2048 * 3 / Budget::CALLS && most <= bound, "{holds} holds, {most} at once");
+        assert!(
+            holds >= 2048 * 3 / Budget::CALLS && most <= bound,
+            "{holds} holds, {most} at once"
+        );
     }
 
     #[test]
@@ -640,12 +710,21 @@ mod tests {
             pair.guest.write_table(index << 4 | 8, 8, 0x51);
         }
         pair.guest.write(0xa0, ByteEnables::ALL, ENABLE, Permission::Granted);
-        let on = |pair: &mut Pair| pair.host.turn_on(&pair.guest, Scope::Device, &mut pair.hardware);
+        let on =
+            |pair: &mut Pair| pair.host.turn_on(&pair.guest, Scope::Device, &mut pair.hardware);
         until_done(on, &mut pair);
         assert_eq!(pair.host.turn_off(false, &mut pair.hardware), Err(Incomplete::Retry));
         pair.hardware.told();
         until_done(on, &mut pair);
-        assert!(pair.host.vectors.iter().take(64).all(|vector| vector.pirq.is_some() && !vector.masked));
-        assert_eq!((pair.host.state, pair.host.masked, pair.host.programmed), (State::On, 2048, 2048));
+        assert!(pair
+            .host
+            .vectors
+            .iter()
+            .take(64)
+            .all(|vector| vector.pirq.is_some() && !vector.masked));
+        assert_eq!(
+            (pair.host.state, pair.host.masked, pair.host.programmed),
+            (State::On, 2048, 2048)
+        );
     }
 }

@@ -43,7 +43,10 @@ pub const KNOWN: Known = Known {
         position: 0xa0,
         vectors: 4,
         table: 0x2000,
-        frames: Some([Frames { first: 0xfea02, last: 0xfea02 }, Frames { first: 0xfea03, last: 0xfea03 }]),
+        frames: Some([
+            Frames { first: 0xfea02, last: 0xfea02 },
+            Frames { first: 0xfea03, last: 0xfea03 },
+        ]),
     }),
     power: PowerRegisters { power: POWER, express: EXPRESS, features: 0 },
     function: None,

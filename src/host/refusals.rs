@@ -86,9 +86,11 @@ mod tests {
     #[test]
     fn the_first_of_each_reason_is_told_and_all_are_counted() {
         let mut refusals = Refusals::default();
-        let told = [Refusal::Vector, Refusal::Vector, Refusal::Window].map(|reason| refusals.count_message(reason));
+        let told = [Refusal::Vector, Refusal::Vector, Refusal::Window]
+            .map(|reason| refusals.count_message(reason));
         assert_eq!((told, refusals.messages()), ([true, false, true], 3));
-        let told = [Attempt::Map, Attempt::Map, Attempt::Write].map(|attempt| refusals.count_attempt(attempt));
+        let told = [Attempt::Map, Attempt::Map, Attempt::Write]
+            .map(|attempt| refusals.count_attempt(attempt));
         assert_eq!((told, refusals.attempts(), refusals.messages()), ([true, false, true], 3, 3));
     }
 
@@ -96,7 +98,10 @@ mod tests {
     fn numbers_are_those_of_c() {
         for number in 0..=u8::MAX {
             let found = Attempt::from_number(number);
-            assert_eq!(found.map(|attempt| attempt as u8), (usize::from(number) < Attempt::COUNT).then_some(number));
+            assert_eq!(
+                found.map(|attempt| attempt as u8),
+                (usize::from(number) < Attempt::COUNT).then_some(number)
+            );
         }
     }
 

@@ -176,7 +176,9 @@ impl Endpoint {
 
     /// Whether all these frames are the device's own.
     pub fn has_frames(&self, first: u64, last: u64) -> bool {
-        host_bars(self.n).into_iter().any(|(start, size)| start >> 12 <= first && last <= (start + size - 1) >> 12)
+        host_bars(self.n)
+            .into_iter()
+            .any(|(start, size)| start >> 12 <= first && last <= (start + size - 1) >> 12)
     }
 
     /// What it answers for a register; `noise` is a number that means nothing.
@@ -214,7 +216,10 @@ impl Endpoint {
 
     /// A write to configuration space, which the module makes.
     pub fn write(&mut self, offset: u16, size: u8, value: u32, time: u64) {
-        assert!(matches!(size, 1 | 2 | 4) && offset % u16::from(size) == 0, "writes {size} bytes at {offset:#x}");
+        assert!(
+            matches!(size, 1 | 2 | 4) && offset % u16::from(size) == 0,
+            "writes {size} bytes at {offset:#x}"
+        );
         assert!(u64::from(value) < 1 << (8 * u32::from(size)), "writes more than {size} bytes");
         match (offset, size) {
             _ if self.is_gone() => {
@@ -229,14 +234,17 @@ impl Endpoint {
                 assert_eq!(value & !0xc000, 0, "writes {value:#x} to MSI-X's control");
                 self.msix_control = value as u16;
             }
-            _ if self.take_on_behalf(offset, size, value) => self.host_wrote(offset, size, value, time),
+            _ if self.take_on_behalf(offset, size, value) => {
+                self.host_wrote(offset, size, value, time)
+            }
             (4, 2) => self.change_command(value as u16),
             (4 | 5, 1) => self.change_command_unseen(offset, value as u8),
             _ => panic!("writes {value:#x} to {offset:#x}"),
         }
     }
 
-    /// A read-modify-write of Command: of INTx-disable, or of Bus Master where DMA is to be stopped.
+    /// A read-modify-write of Command: of INTx-disable, or of Bus Master where DMA is to be
+    /// stopped.
     fn change_command(&mut self, value: u16) {
         let changed = value ^ self.command_read;
         let may = if self.stopping { 0x4 } else { 0x400 };
@@ -259,7 +267,11 @@ impl Endpoint {
         assert_eq!(self.command_read, u16::MAX, "overwrites half of Command");
         assert!(offset == 5 || self.stopping, "stops DMA by itself");
         assert_eq!(value & !intx_disable, 0, "sets bits that it does not know");
-        self.command = if offset == 5 { self.command & 0x00ff | u16::from(value) << 8 } else { self.command & 0xff00 };
+        self.command = if offset == 5 {
+            self.command & 0x00ff | u16::from(value) << 8
+        } else {
+            self.command & 0xff00
+        };
     }
 
     /// Whether the write, or a part of it, is dom0's. INTx-disable may differ: it is as Xen has it.
@@ -280,10 +292,15 @@ impl Endpoint {
     fn host_wrote(&mut self, offset: u16, size: u8, value: u32, time: u64) {
         for (at, byte) in (offset..offset + u16::from(size)).zip(value.to_le_bytes()) {
             match at {
-                4 if self.kind.virtual_function => self.command = self.command & 0xff00 | u16::from(byte & !2),
+                4 if self.kind.virtual_function => {
+                    self.command = self.command & 0xff00 | u16::from(byte & !2)
+                }
                 4 => {
                     // Invariant 6 again: silent before its memory goes.
-                    assert!(byte & 2 != 0 || !self.msix_delivers(), "memory goes with MSI-X delivering");
+                    assert!(
+                        byte & 2 != 0 || !self.msix_delivers(),
+                        "memory goes with MSI-X delivering"
+                    );
                     self.command = self.command & 0xff00 | u16::from(byte);
                 }
                 5 => self.command = self.command & 0x00ff | u16::from(byte) << 8,
@@ -305,8 +322,8 @@ impl Endpoint {
             self.left_again |= matches!(self.power, Power::Returning(_));
             self.power = Power::Asleep;
         } else if self.power == Power::Asleep {
-            // The time a function may take (PCI Express Base Specification 6.0, section 5.9), or what
-            // is left of a reset's.
+            // The time a function may take (PCI Express Base Specification 6.0, section 5.9), or
+            // what is left of a reset's.
             let takes = if self.left_again { 100_000_000 } else { 10_000_000 };
             self.power = Power::Returning(time + takes);
             self.unseen = true;
@@ -341,7 +358,8 @@ impl Endpoint {
 
     /// No guest has it any more, and it works as at first.
     pub fn come_free(&mut self) {
-        (self.assigned, self.away, self.left_again, self.unseen, self.timer) = (false, false, false, false, None);
+        (self.assigned, self.away, self.left_again, self.unseen, self.timer) =
+            (false, false, false, false, None);
         self.power = Power::On;
         self.command = if self.kind.virtual_function { 0 } else { 0x2 };
     }

@@ -6,7 +6,8 @@ use crate::kind::Kind;
 use crate::steps::{program_msi, program_msix};
 use crate::world::{Stage, World};
 
-/// What a guest, and dom0, do with a device from assignment to release; with every call of Xen's that can fail.
+/// What a guest, and dom0, do with a device from assignment to release; with every call of Xen's
+/// that can fail.
 fn live(world: &mut World) {
     if !world.try_assign(0) {
         return;

@@ -35,8 +35,8 @@ use crate::lock;
 /// priority.
 pub type Message = (u8, u8, bool, bool, bool);
 
-/// The calls that one entry may make beyond its budget: a block of MSI is given back at once, before
-/// and after another one could not be set up.
+/// The calls that one entry may make beyond its budget: a block of MSI is given back at once,
+/// before and after another one could not be set up.
 pub const BEYOND_BUDGET: u32 = 66;
 /// Accesses to configuration space of one entry.
 pub const CONFIGS: u32 = 16;
@@ -87,7 +87,8 @@ pub struct Fake {
     /// Windows that were not closed.
     pub windows: i32,
     next_pirq: i32,
-    /// The most that one entry did: calls of Xen's, stores to a table, accesses to configuration space.
+    /// The most that one entry did: calls of Xen's, stores to a table, accesses to configuration
+    /// space.
     pub most: [u32; 3],
 }
 
@@ -139,7 +140,9 @@ impl Fake {
         let device = &self.devices[n];
         let found = self.found(n, source)?;
         match source {
-            Source::Msi(nth) => found.bound.filter(|_| device.msi_enabled() && u32::from(nth) < device.msi_vectors()),
+            Source::Msi(nth) => found
+                .bound
+                .filter(|_| device.msi_enabled() && u32::from(nth) < device.msi_vectors()),
             Source::Msix(_) => found.bound.filter(|_| !device.silent(source) && !found.masked),
         }
     }
@@ -199,14 +202,18 @@ impl Fake {
         }
         if device.msi_enabled() {
             for nth in 0..device.msi_vectors() as u8 {
-                assert!(self.live(n, Source::Msi(nth)).is_some(), "MSI vector {nth} enabled with nothing bound");
+                assert!(
+                    self.live(n, Source::Msi(nth)).is_some(),
+                    "MSI vector {nth} enabled with nothing bound"
+                );
             }
         }
         if !device.msix_delivers() || device.lied {
             return;
         }
         for (index, masked) in (0..).zip(&device.masked) {
-            let bound = || self.found(n, Source::Msix(index)).is_some_and(|found| found.bound.is_some());
+            let bound =
+                || self.found(n, Source::Msix(index)).is_some_and(|found| found.bound.is_some());
             assert!(*masked || bound(), "MSI-X entry {index} unmasked with nothing bound");
         }
     }
@@ -219,7 +226,13 @@ impl Fake {
             let device = &mut self.devices[n];
             assert!(device.interrupt(source).is_none(), "an interrupt was forgotten: {source:?}");
             device.set_interrupt(source, Some(self.next_pirq));
-            let interrupt = Interrupt { device: n, source, bound: None, masked: true, programmed: device.resets };
+            let interrupt = Interrupt {
+                device: n,
+                source,
+                bound: None,
+                masked: true,
+                programmed: device.resets,
+            };
             self.mapped.insert(self.next_pirq, interrupt);
             self.next_pirq += 1;
         }
@@ -306,7 +319,10 @@ impl<'a> Hand<'a> {
 
     fn config(&mut self) -> MutexGuard<'a, Fake> {
         self.spent[2] += 1;
-        assert!(lock::held() || lock::may_be_free(), "reaches for configuration space without the lock");
+        assert!(
+            lock::held() || lock::may_be_free(),
+            "reaches for configuration space without the lock"
+        );
         self.fake.lock().unwrap()
     }
 }
@@ -430,7 +446,10 @@ impl Hardware for Hand<'_> {
         let mut fake = self.call();
         let first = fake.remove(pirq.0.get()).expect("unmaps what is not mapped");
         fake.did("unmap", first.source.number(), 0);
-        assert!(fake.devices[first.device].silent(first.source), "takes the interrupt from under an enabled device");
+        assert!(
+            fake.devices[first.device].silent(first.source),
+            "takes the interrupt from under an enabled device"
+        );
         let Source::Msi(_) = first.source else { return };
         // All of a block, as they were mapped at once.
         while let Some(other) = fake.devices[first.device].msi.into_iter().flatten().next() {
@@ -486,8 +505,12 @@ impl Hardware for Hand<'_> {
         let mut fake = self.call();
         let Interrupt { source, masked, device: n, .. } = *fake.interrupt(pirq);
         match source {
-            Source::Msi(_) => assert!(!fake.devices[n].msi_enabled(), "programs a message while MSI is enabled"),
-            Source::Msix(_) => assert!(!fake.devices[n].msix_delivers(), "programs an entry while it may deliver"),
+            Source::Msi(_) => {
+                assert!(!fake.devices[n].msi_enabled(), "programs a message while MSI is enabled")
+            }
+            Source::Msix(_) => {
+                assert!(!fake.devices[n].msix_delivers(), "programs an entry while it may deliver")
+            }
         }
         fake.fails()?;
         if matches!(source, Source::Msix(_)) && !fake.reachable(n) {
@@ -523,7 +546,10 @@ impl Hardware for Hand<'_> {
 
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {
         self.unlocked().fails()?;
-        Ok(TableMemory { entries: owned(Entry::RESET, vectors), vectors: owned(Vector::UNUSED, vectors) })
+        Ok(TableMemory {
+            entries: owned(Entry::RESET, vectors),
+            vectors: owned(Vector::UNUSED, vectors),
+        })
     }
 
     fn open(&mut self, frames: Frames) -> Result<Window, Errno> {
@@ -560,7 +586,10 @@ impl Hardware for Hand<'_> {
         let mut fake = self.locked();
         let n = fake.whose(address);
         assert!(fake.reachable(n), "writes memory that cannot be reached");
-        assert!(window.locate(address, size).is_some(), "writes {address:#x} outside of its window");
+        assert!(
+            window.locate(address, size).is_some(),
+            "writes {address:#x} outside of its window"
+        );
         fake.did("memory", address, value);
         if !fake.devices[n].lied {
             let device = &mut fake.devices[n];
@@ -590,7 +619,10 @@ impl Fake {
     /// Whose memory this is.
     fn whose(&self, address: u64) -> usize {
         let frame = address >> 12;
-        self.devices.iter().position(|device| device.has_frames(frame, frame)).expect("reaches for no device's memory")
+        self.devices
+            .iter()
+            .position(|device| device.has_frames(frame, frame))
+            .expect("reaches for no device's memory")
     }
 
     /// Every register is as after reset, without a word to the module.

@@ -74,5 +74,8 @@ fn random_steps_reach_delivery() {
         world.end();
     }
     println!("of 12000 steps with a live MSI, 4 of them, a live entry, 4 of them: {delivered:?}");
-    assert!(delivered.iter().all(|steps| *steps > 200), "only {delivered:?} of 12000 steps had a live message");
+    assert!(
+        delivered.iter().all(|steps| *steps > 200),
+        "only {delivered:?} of 12000 steps had a live message"
+    );
 }

@@ -58,7 +58,15 @@ const PLAIN: Kind = Kind {
 impl Kind {
     pub const EVERY: [Self; 12] = [
         Self { address_64: false, masking: false, vectors: 1, ..PLAIN },
-        Self { address_64: false, log2: 3, vectors: 5, table: 0x0, pending: 0x2, keeps: true, ..PLAIN },
+        Self {
+            address_64: false,
+            log2: 3,
+            vectors: 5,
+            table: 0x0,
+            pending: 0x2,
+            keeps: true,
+            ..PLAIN
+        },
         Self { masking: false, log2: 4, vectors: 8, table: 0x2, pending: 0x82, ..PLAIN },
         Self { log2: 5, vectors: 20, table: 0xff0, pending: 0x3ff8, keeps: true, ..PLAIN },
         Self { log2: 1, vectors: 70, table: 0x1002, pending: 0x8000, ..PLAIN },
@@ -68,7 +76,14 @@ impl Kind {
         Self { msi: false, vectors: 6, keeps: true, ..PLAIN },
         Self { log2: 1, virtual_function: true, ..PLAIN },
         Self { log2: 2, prepared: false, ..PLAIN },
-        Self { msi: false, virtual_function: true, vectors: 9, table: 0x0, pending: 0x800, ..PLAIN },
+        Self {
+            msi: false,
+            virtual_function: true,
+            vectors: 9,
+            table: 0x0,
+            pending: 0x800,
+            ..PLAIN
+        },
     ];
 
     /// A table as large as any.
@@ -130,12 +145,18 @@ pub fn function(n: usize) -> GuestFunction {
 
 /// Where its base addresses 0 and 2 lie on the host, and how long they are.
 pub fn host_bars(n: usize) -> [(u64, u64); 2] {
-    [(0xfe00_0000 + n as u64 * 0x10_0000, 0x10_0000), (0x12_3400_0000 + n as u64 * 0x1_0000, 0x1_0000)]
+    [
+        (0xfe00_0000 + n as u64 * 0x10_0000, 0x10_0000),
+        (0x12_3400_0000 + n as u64 * 0x1_0000, 0x1_0000),
+    ]
 }
 
 /// The places where the guest may put them: no other device of its goes there.
 pub fn guest_bars(n: usize, place: u64) -> [u64; 2] {
-    [0xc000_0000 + (place << 24 | (n as u64) << 20), 0x2_f300_0000 + (place << 24 | (n as u64) << 16)]
+    [
+        0xc000_0000 + (place << 24 | (n as u64) << 20),
+        0x2_f300_0000 + (place << 24 | (n as u64) << 16),
+    ]
 }
 
 fn frames(n: usize, (bar, offset): (usize, u64), length: u64) -> Frames {
@@ -145,12 +166,18 @@ fn frames(n: usize, (bar, offset): (usize, u64), length: u64) -> Frames {
 
 /// What Xen knows of it: all of it true.
 pub fn known(n: usize, kind: Kind) -> Known {
-    let frames =
-        [frames(n, kind.table_place(), kind.table_length()), frames(n, kind.pending_place(), kind.pending_length())];
+    let frames = [
+        frames(n, kind.table_place(), kind.table_length()),
+        frames(n, kind.pending_place(), kind.pending_length()),
+    ];
     Known {
         sbdf: sbdf(n),
         physical: kind.virtual_function.then(|| physical(n)),
-        msi: kind.msi.then_some(KnownMsi { position: MSI, vectors: 1 << kind.log2, mappable: kind.mappable }),
+        msi: kind.msi.then_some(KnownMsi {
+            position: MSI,
+            vectors: 1 << kind.log2,
+            mappable: kind.mappable,
+        }),
         msix: kind.msix.then_some(KnownMsix {
             position: MSIX,
             vectors: kind.vectors,

@@ -42,7 +42,8 @@ fn bar() -> impl Strategy<Value = Option<Option<(u64, u64)>>> {
         Just(u64::MAX << 12),
         any::<u64>(),
     ];
-    let bar = (address, prop_oneof![Just(0x1000u64), Just(0x10_0000), Just(1 << 32), 1u64..0x20_0000]);
+    let bar =
+        (address, prop_oneof![Just(0x1000u64), Just(0x10_0000), Just(1 << 32), 1u64..0x20_0000]);
     prop_oneof![3 => Just(None), 1 => Just(Some(None)), 2 => bar.prop_map(|bar| Some(Some(bar)))]
 }
 
@@ -89,7 +90,8 @@ proptest! {
 /// The guest does with it what it can; what the device lied about, the model does not know.
 fn use_it(world: &World) {
     let config = |offset: u16, size: u8, value: u32| {
-        let access = GuestAccess { function: function(0), access: ConfigAccess::at(offset, size).unwrap() };
+        let access =
+            GuestAccess { function: function(0), access: ConfigAccess::at(offset, size).unwrap() };
         while world.enter(|guest, hand| guest.write(access, value, hand)) == Outcome::Retry {}
     };
     let places = guest_bars(0, 0);
@@ -111,12 +113,21 @@ fn use_it(world: &World) {
     let kind = world.slots[0].kind;
     let mut offsets = vec![kind.table_place().1, kind.pending_place().1];
     let lies = &world.fake().devices[0].lies.clone();
-    offsets.extend([0x74, 0x78].iter().filter_map(|register| lies.get(register)).map(|place| u64::from(place & !7)));
-    let pages = places.into_iter().flat_map(|place| offsets.iter().map(move |offset| place + (offset & !0xfff)));
+    offsets.extend(
+        [0x74, 0x78]
+            .iter()
+            .filter_map(|register| lies.get(register))
+            .map(|place| u64::from(place & !7)),
+    );
+    let pages = places
+        .into_iter()
+        .flat_map(|place| offsets.iter().map(move |offset| place + (offset & !0xfff)));
     for address in pages.flat_map(|page| [0, 0xc, 0x3f8, 0x800, 0xffc].map(|at| page + at)) {
         let (dword, qword) = (address & !3, address & !7);
         world.enter(|guest, hand| guest.read_memory(dword, 4, hand));
-        while world.enter(|guest, hand| guest.write_memory(qword, 8, 0x51, hand)) == Outcome::Retry {}
+        while world.enter(|guest, hand| guest.write_memory(qword, 8, 0x51, hand)) == Outcome::Retry
+        {
+        }
         while world.enter(|guest, hand| guest.write_memory(dword, 4, 0, hand)) == Outcome::Retry {}
     }
 }

@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! The module against devices, and a Xen, that check every single call.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs
+)]
 #![allow(clippy::arithmetic_side_effects)]
 
 mod cycles;

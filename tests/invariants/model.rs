@@ -98,7 +98,9 @@ impl Model {
     }
 
     fn in_msi(&self, offset: i32) -> Option<usize> {
-        usize::try_from(offset - i32::from(MSI)).ok().filter(|at| self.kind.msi && *at < self.msi_length())
+        usize::try_from(offset - i32::from(MSI))
+            .ok()
+            .filter(|at| self.kind.msi && *at < self.msi_length())
     }
 
     fn in_msix(&self, offset: i32) -> Option<usize> {
@@ -117,7 +119,9 @@ impl Model {
 
     /// Whether it is an ID or next pointer, which the device model shows.
     pub fn is_header(offset: i32) -> bool {
-        [i32::from(MSI), i32::from(MSIX)].into_iter().any(|start| (start..start + 2).contains(&offset))
+        [i32::from(MSI), i32::from(MSIX)]
+            .into_iter()
+            .any(|start| (start..start + 2).contains(&offset))
     }
 
     pub fn write(&mut self, offset: i32, value: u8) {
@@ -134,7 +138,8 @@ impl Model {
                 self.msi[2] = self.msi[2] & 0x8e | granted << 4 | u8::from(enable);
             }
             (_, Some(at), _) => {
-                self.msi[at] = self.msi[at] & !self.msi_writable[at] | value & self.msi_writable[at];
+                self.msi[at] =
+                    self.msi[at] & !self.msi_writable[at] | value & self.msi_writable[at];
             }
             (_, _, Some(3)) => {
                 let enable = value & 0x80 != 0 && !self.msi_enabled() && self.kind.prepared;
@@ -146,7 +151,8 @@ impl Model {
 
     /// Writes a byte that says where the device answers in memory.
     pub fn write_header(&mut self, offset: i32, value: u8) {
-        if let Some(byte) = usize::try_from(offset - 0x10).ok().and_then(|at| self.bars.get_mut(at)) {
+        if let Some(byte) = usize::try_from(offset - 0x10).ok().and_then(|at| self.bars.get_mut(at))
+        {
             *byte = value;
         }
         if offset == 4 {
@@ -157,7 +163,9 @@ impl Model {
     /// The byte at `offset`; None for MSI's pending bits, which are the hardware's to say.
     pub fn read(&self, offset: i32) -> Option<u8> {
         match self.in_msi(offset) {
-            Some(at) => (!self.kind.masking || at < Self::data(self.kind) + 8).then(|| self.msi[at]),
+            Some(at) => {
+                (!self.kind.masking || at < Self::data(self.kind) + 8).then(|| self.msi[at])
+            }
             None => self.in_msix(offset).map(|at| self.msix[at]),
         }
     }

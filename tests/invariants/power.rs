@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use crate::endpoint::Power;
 use crate::fake::Source;
 use crate::kind::{Kind, EXPRESS};
-use crate::steps::{change, change_power, kinds, program_msi, program_msix, step, take, Change, Memory, Step};
+use crate::steps::{
+    change, change_power, kinds, program_msi, program_msix, step, take, Change, Memory, Step,
+};
 use crate::world::{World, DATA_PORT};
 
 const WAKE: u64 = 10_000_000;
@@ -92,7 +94,11 @@ fn a_device_that_resets_itself_delivers_again() {
             world.advance(RESET);
             world.check_read(0, 0, DATA_PORT, 4, false);
             // Of a virtual function its own Command does not decide.
-            assert_eq!(world.fake().live(0, Source::Msix(0)).is_some(), kind.virtual_function, "{kind:?}");
+            assert_eq!(
+                world.fake().live(0, Source::Msix(0)).is_some(),
+                kind.virtual_function,
+                "{kind:?}"
+            );
             world.host_write(0, 4, 2, 6);
             world.check_delivery();
             assert!(world.fake().live(0, Source::Msix(0)).is_some(), "{kind:?}");
@@ -154,6 +160,10 @@ fn a_device_on_its_way_back_gets_no_bits_that_it_did_not_have() {
             while world.quiesce_once(0) {}
         }
         let fake = world.fake();
-        assert!(!fake.devices[0].clobbered, "stop {stop}: Command is {:#x}", fake.devices[0].command);
+        assert!(
+            !fake.devices[0].clobbered,
+            "stop {stop}: Command is {:#x}",
+            fake.devices[0].command
+        );
     }
 }

@@ -27,7 +27,9 @@ fn every_device_of_a_guest_is_served() {
         world.check_memory(n, world.address(n, Memory::Pending(0)), 8);
     }
     world.check_delivery();
-    let live = |world: &World, n: usize| world.fake().live(n, Source::Msix(n as u16 % KIND.vectors)).map(|live| live.0);
+    let live = |world: &World, n: usize| {
+        world.fake().live(n, Source::Msix(n as u16 % KIND.vectors)).map(|live| live.0)
+    };
     assert!((0..DEVICES).all(|n| live(&world, n) == Some(0x40 + n as u8)));
     world.sleep();
     world.check_delivery();

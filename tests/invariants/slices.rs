@@ -63,7 +63,10 @@ fn the_largest_table_takes_many_entries_none_of_them_long() {
     again(&mut world);
     world.release(0);
     assert!(again(&mut world) + 1 >= least);
-    println!("the most at one entry: {:?} calls, stores, accesses to configuration space", world.fake().most);
+    println!(
+        "the most at one entry: {:?} calls, stores, accesses to configuration space",
+        world.fake().most
+    );
     world.end();
 }
 

@@ -108,8 +108,10 @@ pub fn size() -> impl Strategy<Value = u8> {
 
 /// Mostly the parts of messages, so that valid ones and near misses are common.
 pub fn value() -> impl Strategy<Value = u32> {
-    let address = (any::<u8>(), 0u32..16).prop_map(|(apic, low)| 0xfee0_0000 | u32::from(apic) << 12 | low << 2);
-    let data = (any::<u8>(), prop_oneof![4 => Just(0u32), 1 => 1u32..8]).prop_map(|(v, mode)| mode << 8 | u32::from(v));
+    let address = (any::<u8>(), 0u32..16)
+        .prop_map(|(apic, low)| 0xfee0_0000 | u32::from(apic) << 12 | low << 2);
+    let data = (any::<u8>(), prop_oneof![4 => Just(0u32), 1 => 1u32..8])
+        .prop_map(|(v, mode)| mode << 8 | u32::from(v));
     let control = prop_oneof![
         Just(0u32),
         Just(1),
@@ -188,18 +190,28 @@ pub fn steps(range: std::ops::Range<usize>) -> impl Strategy<Value = Vec<(usize,
 pub fn take(world: &mut World, n: usize, step: &Step) {
     let n = n % world.slots.len();
     match *step {
-        Step::Write { register, lane, size, value } => world.write(n, register, DATA_PORT + lane, size, value),
+        Step::Write { register, lane, size, value } => {
+            world.write(n, register, DATA_PORT + lane, size, value)
+        }
         Step::Read { register, lane, size, mergeable } => {
             world.check_read(n, register, DATA_PORT + lane, size, mergeable);
         }
-        Step::WriteMemory { place, size, value } => world.write_memory(n, world.address(n, place), size, value),
+        Step::WriteMemory { place, size, value } => {
+            world.write_memory(n, world.address(n, place), size, value)
+        }
         Step::ReadMemory { place, size } => world.check_memory(n, world.address(n, place), size),
         Step::Move { bar, place, low } => move_bar(world, n, bar, place, low),
         Step::Map { bar, place } => world.map(n, bar, guest_bars(n, place)[bar]),
-        Step::Host { offset, size, value } => world.host_write(n, within(offset, size), size, value),
+        Step::Host { offset, size, value } => {
+            world.host_write(n, within(offset, size), size, value)
+        }
         Step::Fail { after } => world.fake().fail_after = Some(after),
-        Step::ProgramMsi { destination, vector, log2 } => program_msi(world, n, destination, vector, log2),
-        Step::ProgramMsix { entry, vector, control } => program_msix(world, n, entry, vector, control),
+        Step::ProgramMsi { destination, vector, log2 } => {
+            program_msi(world, n, destination, vector, log2)
+        }
+        Step::ProgramMsix { entry, vector, control } => {
+            program_msix(world, n, entry, vector, control)
+        }
         Step::Decode(decoded) => world.host_write(n, 4, 2, if decoded { 6 } else { 4 }),
         Step::DecodePhysically(decodes) => world.decode_physically(n, decodes),
         Step::Power(change) => change_power(world, n, change),

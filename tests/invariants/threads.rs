@@ -35,7 +35,8 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
 
@@ -88,7 +89,11 @@ impl Shared {
 
     fn map(&self, n: usize) {
         let (start, size) = host_bars(n)[0];
-        let mapping = Mapping { guest_frame: guest_bars(n, 0)[0] >> 12, machine_frame: start >> 12, count: size >> 12 };
+        let mapping = Mapping {
+            guest_frame: guest_bars(n, 0)[0] >> 12,
+            machine_frame: start >> 12,
+            count: size >> 12,
+        };
         self.guest.mapped(&mapping, &mut self.hand());
     }
 
@@ -126,7 +131,9 @@ impl Shared {
                     });
                 }
                 10 => {
-                    self.until_done(|hand| self.guest.write_memory(Self::table(n, entry + 12), 4, 1, hand));
+                    self.until_done(|hand| {
+                        self.guest.write_memory(Self::table(n, entry + 12), 4, 1, hand)
+                    });
                 }
                 _ => self.place(n),
             }
@@ -139,7 +146,13 @@ impl Shared {
         let access = ConfigAccess::at(offset, size).unwrap();
         self.guest.host_write(sbdf(n), access, value, &mut self.hand());
         self.fake.lock().unwrap().devices[n].on_behalf.clear();
-        self.until_done(|hand| if self.guest.settle(sbdf(n), hand) { Outcome::Retry } else { Outcome::Done });
+        self.until_done(|hand| {
+            if self.guest.settle(sbdf(n), hand) {
+                Outcome::Retry
+            } else {
+                Outcome::Done
+            }
+        });
     }
 
     fn dom0(&self) {
@@ -152,7 +165,11 @@ impl Shared {
                 9..13 => self.host_write(n, POWER + 4, 2, 0),
                 13 => self.host_write(n, EXPRESS + 8, 2, 0x8000),
                 14 => self.host_write(n, MSI + 2, 2, 0x81),
-                15..20 => self.fake.lock().unwrap().advance(random.one(&[1_000_000, 10_000_000, 100_000_000])),
+                15..20 => self.fake.lock().unwrap().advance(random.one(&[
+                    1_000_000,
+                    10_000_000,
+                    100_000_000,
+                ])),
                 _ => self.host_write(n, 0x10, 4, host_bars(n)[0].0 as u32),
             }
         }
@@ -166,7 +183,11 @@ impl Shared {
                 0 => self.map(n),
                 1 => self.guest.refuse(sbdf(n), Attempt::Map, 5, &mut self.hand()),
                 _ => {
-                    let mapping = Mapping { guest_frame: random.below(1 << 20), machine_frame: 0xfe000, count: 0x100 };
+                    let mapping = Mapping {
+                        guest_frame: random.below(1 << 20),
+                        machine_frame: 0xfe000,
+                        count: 0x100,
+                    };
                     self.guest.mapped(&mapping, &mut self.hand());
                 }
             }
@@ -277,6 +298,12 @@ fn works_still(shared: &Shared, n: usize) {
     assert_eq!(shared.write(n, MSI + 2, 2, 1), Outcome::Done);
     // What had to wait is made by the timer.
     let settle = |hand: &mut Hand<'_>| shared.guest.settle(sbdf(n), hand);
-    assert_eq!(shared.until_done(|hand| if settle(hand) { Outcome::Retry } else { Outcome::Done }), Outcome::Done);
-    assert_eq!(shared.fake.lock().unwrap().live(n, Source::Msi(0)).map(|live| (live.0, live.1)), Some((0x61, 1)));
+    assert_eq!(
+        shared.until_done(|hand| if settle(hand) { Outcome::Retry } else { Outcome::Done }),
+        Outcome::Done
+    );
+    assert_eq!(
+        shared.fake.lock().unwrap().live(n, Source::Msi(0)).map(|live| (live.0, live.1)),
+        Some((0x61, 1))
+    );
 }

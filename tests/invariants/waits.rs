@@ -8,7 +8,8 @@ use crate::kind::Kind;
 use crate::steps::{kinds, program_msi, program_msix, step, take, Step};
 use crate::world::World;
 
-/// What others do between an access and its next try: another vCPU, dom0, the stub domain, the toolstack.
+/// What others do between an access and its next try: another vCPU, dom0, the stub domain, the
+/// toolstack.
 fn interlude() -> impl Strategy<Value = Step> {
     prop_oneof![8 => step(), 1 => Just(Step::Quiesce), 1 => Just(Step::Cycle)]
 }
@@ -55,7 +56,11 @@ fn waiting_is_seen_and_ends() {
             world.check_delivery();
             world.turn_off(0);
         }
-        assert!(world.retries > 10 && world.fake().waited > 10, "only {} of {kind:?}", world.retries);
+        assert!(
+            world.retries > 10 && world.fake().waited > 10,
+            "only {} of {kind:?}",
+            world.retries
+        );
         world.end();
     }
 }

@@ -13,15 +13,17 @@ use msitrap::host::refusals::Attempt;
 
 use crate::endpoint::{Answers, Power};
 use crate::fake::{tables, Fake, Hand, Message, Source};
-use crate::kind::{function, guest_bars, host_bars, known, sbdf, Kind, EXPRESS, FEATURES, MSI, MSIX, POWER};
+use crate::kind::{
+    function, guest_bars, host_bars, known, sbdf, Kind, EXPRESS, FEATURES, MSI, MSIX, POWER,
+};
 use crate::lock::{unlocked, Watched};
 use crate::model::Model;
 use crate::steps::{take, Memory, Step};
 
 /// The first of the ports through which configuration space is reached.
 pub const DATA_PORT: i32 = 0xcfc;
-/// How often an access may have to be made again. A table of 2048 vectors takes 64 holds to be bound, and
-/// each vector may have to wait a few times.
+/// How often an access may have to be made again. A table of 2048 vectors takes 64 holds to be
+/// bound, and each vector may have to wait a few times.
 const RETRIES: u32 = 40_000;
 
 /// Whose a device is.
@@ -38,7 +40,8 @@ pub struct Slot {
     pub kind: Kind,
     pub model: Model,
     pub stage: Stage,
-    /// Xen failed, or its physical function moved: delivery may be missing until all is applied anew.
+    /// Xen failed, or its physical function moved: delivery may be missing until all is applied
+    /// anew.
     pub excused: bool,
 }
 
@@ -74,8 +77,12 @@ impl World {
 
     /// The same before anything is assigned.
     pub fn unassigned(kinds: &[Kind]) -> Self {
-        let slot =
-            |kind: &Kind| Slot { kind: *kind, model: Model::new(*kind), stage: Stage::Unassigned, excused: false };
+        let slot = |kind: &Kind| Slot {
+            kind: *kind,
+            model: Model::new(*kind),
+            stage: Stage::Unassigned,
+            excused: false,
+        };
         Self {
             guest: Guest::empty(),
             fake: Mutex::new(Fake::new(kinds)),
@@ -113,7 +120,8 @@ impl World {
         self.place(n);
     }
 
-    /// Manages a device of which this is known: Ok as [`Guest::manage`] says, Err with nothing left behind.
+    /// Manages a device of which this is known: Ok as [`Guest::manage`] says, Err with nothing left
+    /// behind.
     pub fn manage(&mut self, n: usize, known: &Known) -> Result<bool, Errno> {
         let fake = self.fake();
         let before = (fake.windows, tables(), fake.log.len(), fake.done.len());
@@ -123,7 +131,10 @@ impl World {
         if result == Ok(true) {
             (fake.devices[n].assigned, fake.devices[n].away) = (true, true);
             let device = &fake.devices[n];
-            assert!(!device.msi_enabled() && !device.msix_enabled(), "the host's messages outlive assignment");
+            assert!(
+                !device.msi_enabled() && !device.msix_enabled(),
+                "the host's messages outlive assignment"
+            );
             fake.check(n);
         } else {
             assert_eq!((fake.windows, tables()), (before.0, before.1), "leaves something behind");
@@ -143,7 +154,10 @@ impl World {
     pub fn try_assign(&mut self, n: usize) -> bool {
         let failures = self.fake().failures;
         let managed = self.manage(n, &known(n, self.slots[n].kind));
-        assert!(managed.is_ok() || self.fake().failures > failures, "manages no device without a reason");
+        assert!(
+            managed.is_ok() || self.fake().failures > failures,
+            "manages no device without a reason"
+        );
         if managed == Ok(true) {
             return true;
         }
@@ -194,9 +208,11 @@ impl World {
         self.settle(n);
     }
 
-    /// The host slept. Bridges wake up later: only when dom0 writes Command the devices are there again.
+    /// The host slept. Bridges wake up later: only when dom0 writes Command the devices are there
+    /// again.
     pub fn sleep(&mut self) {
-        let decoded: Vec<bool> = self.fake().devices.iter().map(|device| device.command & 2 != 0).collect();
+        let decoded: Vec<bool> =
+            self.fake().devices.iter().map(|device| device.command & 2 != 0).collect();
         for n in 0..self.slots.len() {
             if !matches!(self.fake().devices[n].power, Power::Returning(_)) {
                 self.fake().forget(n);
@@ -238,7 +254,8 @@ impl World {
     /// The device model maps a base address, 0 or 1 for the registers 0 and 2.
     pub fn map(&mut self, n: usize, bar: usize, address: u64) {
         let (start, size) = host_bars(n)[bar];
-        let mapping = Mapping { guest_frame: address >> 12, machine_frame: start >> 12, count: size >> 12 };
+        let mapping =
+            Mapping { guest_frame: address >> 12, machine_frame: start >> 12, count: size >> 12 };
         self.guest.mapped(&mapping, &mut self.hand());
         let slot = &mut self.slots[n];
         if slot.stage == Stage::Assigned && slot.model.bar(bar, size) == Some(address & !0xfff) {
@@ -276,7 +293,8 @@ impl World {
         let due = self.is_due(n);
         if due {
             let mut fake = self.fake();
-            let left = fake.devices[n].timer.take().map_or(0, |time| time.saturating_sub(fake.time));
+            let left =
+                fake.devices[n].timer.take().map_or(0, |time| time.saturating_sub(fake.time));
             fake.advance(left);
         }
         due
@@ -317,7 +335,8 @@ impl World {
         let Some(access) = Self::access(n, register, port, size) else { return };
         let (failures, mut tries) = (self.fake().failures, 0);
         let outcome = loop {
-            let owned = Self::offsets(register, port, size).any(|(_, offset)| self.slots[n].model.owns(offset));
+            let owned = Self::offsets(register, port, size)
+                .any(|(_, offset)| self.slots[n].model.owns(offset));
             let outcome = self.guest.write(access, value, &mut self.hand());
             self.check_back(n);
             if outcome == Outcome::Retry {
@@ -343,9 +362,12 @@ impl World {
         self.judge_failures(n, failures, outcome);
     }
 
-    /// What a write puts into the guest's header shows in where the device answers, and in nothing else yet.
+    /// What a write puts into the guest's header shows in where the device answers, and in nothing
+    /// else yet.
     fn observe(&mut self, n: usize, register: u16, port: i32, size: u8, value: u32) {
-        for (byte, offset) in Self::offsets(register, port, size).filter(|(_, offset)| *offset < 0x40) {
+        for (byte, offset) in
+            Self::offsets(register, port, size).filter(|(_, offset)| *offset < 0x40)
+        {
             self.slots[n].model.write_header(offset, value.to_le_bytes()[byte]);
         }
     }
@@ -370,14 +392,24 @@ impl World {
         for byte in 0..usize::from(size) {
             let value = answer.value.to_le_bytes()[byte];
             let mask = answer.mask.to_le_bytes()[byte];
-            match Self::offsets(register, port, size).find(|(at, _)| *at == byte).map(|(_, offset)| offset) {
+            match Self::offsets(register, port, size)
+                .find(|(at, _)| *at == byte)
+                .map(|(_, offset)| offset)
+            {
                 None if answer.mask == 0 => {}
                 None => assert_eq!((value, mask), (0xff, 0xff), "a byte beside the dword"),
-                Some(offset) if !model.owns(offset) => assert_eq!(mask, 0, "a byte of the device model's"),
-                Some(offset) if Model::is_header(offset) && mergeable => assert_eq!(mask, 0, "ID and next pointer"),
+                Some(offset) if !model.owns(offset) => {
+                    assert_eq!(mask, 0, "a byte of the device model's")
+                }
+                Some(offset) if Model::is_header(offset) && mergeable => {
+                    assert_eq!(mask, 0, "ID and next pointer")
+                }
                 Some(offset) => {
                     assert_eq!(mask, 0xff);
-                    assert!(model.read(offset).is_none_or(|seen| seen == value), "offset {offset:#x}: {value:#x}");
+                    assert!(
+                        model.read(offset).is_none_or(|seen| seen == value),
+                        "offset {offset:#x}: {value:#x}"
+                    );
                 }
             }
         }
@@ -388,7 +420,8 @@ impl World {
         self.slots[n].model.bar(bar, host_bars(n)[bar].1).unwrap_or(guest_bars(n, 0)[bar])
     }
 
-    /// The guest's address of a byte of the table's, of the pending bits', or somewhere on their pages.
+    /// The guest's address of a byte of the table's, of the pending bits', or somewhere on their
+    /// pages.
     pub fn address(&self, n: usize, place: Memory) -> u64 {
         let kind = self.slots[n].kind;
         let (table, pending) = (kind.table_place(), kind.pending_place());
@@ -400,15 +433,20 @@ impl World {
         self.bar(n, bar) + start + offset
     }
 
-    /// Whether Xen answers there: on the pages of table and pending bits, while the guest decodes memory.
+    /// Whether Xen answers there: on the pages of table and pending bits, while the guest decodes
+    /// memory.
     pub fn traps(&self, n: usize, address: u64) -> bool {
         let Slot { kind, model, stage, .. } = &self.slots[n];
         let within = |(bar, start): (usize, u64), length: u64| {
             let Some(base) = model.bar(bar, host_bars(n)[bar].1) else { return false };
             let pages = (base + start) >> 12..=(base + start + length - 1) >> 12;
-            pages.contains(&(address >> 12)) && (base..base + host_bars(n)[bar].1).contains(&address)
+            pages.contains(&(address >> 12))
+                && (base..base + host_bars(n)[bar].1).contains(&address)
         };
-        let places = [(kind.table_place(), kind.table_length()), (kind.pending_place(), kind.pending_length())];
+        let places = [
+            (kind.table_place(), kind.table_length()),
+            (kind.pending_place(), kind.pending_length()),
+        ];
         *stage != Stage::Unassigned
             && model.learned
             && kind.gives_msix()
@@ -419,7 +457,9 @@ impl World {
     pub fn in_table(&self, n: usize, address: u64) -> Option<u64> {
         let (bar, start) = self.slots[n].kind.table_place();
         let base = self.slots[n].model.bar(bar, host_bars(n)[bar].1)?;
-        address.checked_sub(base + start).filter(|offset| *offset < self.slots[n].kind.table_length())
+        address
+            .checked_sub(base + start)
+            .filter(|offset| *offset < self.slots[n].kind.table_length())
     }
 
     pub fn write_memory(&mut self, n: usize, address: u64, size: u8, value: u64) {
@@ -452,14 +492,18 @@ impl World {
         assert_eq!(value.is_some(), self.traps(n, address), "who answers for {address:#x}");
         assert_eq!(value.is_some(), self.guest.answers(address));
         if let (Some(offset), Some(value)) = (self.in_table(n, address), value) {
-            assert_eq!(value, self.slots[n].model.read_table(offset, size), "table {offset:#x}, {size} bytes");
+            assert_eq!(
+                value,
+                self.slots[n].model.read_table(offset, size),
+                "table {offset:#x}, {size} bytes"
+            );
             self.check_back(n);
         }
         self.settle_unless_late(n);
     }
 
-    /// Nothing is unfinished here, and the hardware does what the specification lets the guest expect,
-    /// unless Xen failed.
+    /// Nothing is unfinished here, and the hardware does what the specification lets the guest
+    /// expect, unless Xen failed.
     pub fn check_delivery(&mut self) {
         // What others do while one is settled may leave another unsettled.
         while let Some(n) = (0..self.slots.len()).find(|n| self.is_due(*n)) {
@@ -494,7 +538,11 @@ impl World {
         }
         if !expected.is_empty() && !slot.excused {
             let vectors = u32::MAX >> (32 - expected.len());
-            assert_eq!(fake.msi_mask(n) & vectors, slot.model.msi_mask() & vectors, "the guest's mask");
+            assert_eq!(
+                fake.msi_mask(n) & vectors,
+                slot.model.msi_mask() & vectors,
+                "the guest's mask"
+            );
         }
         for index in 0..slot.kind.vectors {
             let latched = slot.model.latched(index).filter(|_| device.decoded() || slot.excused);
@@ -505,38 +553,51 @@ impl World {
     fn check_source(&self, fake: &Fake, n: usize, source: Source, expected: Option<Message>) {
         let live = fake.live(n, source);
         let excused = self.slots[n].excused && live.is_none();
-        assert!(live == expected || excused, "{source:?}: {live:?} arrives at the guest, not {expected:?}");
+        assert!(
+            live == expected || excused,
+            "{source:?}: {live:?} arrives at the guest, not {expected:?}"
+        );
     }
 
     /// Whether a write of dom0's takes the device away or brings it back.
     fn is_transition(offset: u16, size: u8) -> bool {
-        [POWER + 4, EXPRESS + 9, FEATURES + 4].into_iter().any(|at| (offset..offset + u16::from(size)).contains(&at))
+        [POWER + 4, EXPRESS + 9, FEATURES + 4]
+            .into_iter()
+            .any(|at| (offset..offset + u16::from(size)).contains(&at))
     }
 
-    /// A write of dom0's never changes a byte of the capabilities, nor INTx-disable, and everything else.
+    /// A write of dom0's never changes a byte of the capabilities, nor INTx-disable, and everything
+    /// else.
     pub fn host_write(&mut self, n: usize, offset: u16, size: u8, value: u32) {
         let answers = self.fake().devices[n].answers;
         if answers == Answers::Noise && Self::is_transition(offset, size) {
             // Whether such a device is there, nobody can say.
             return;
         }
-        let (failures, value) = (self.fake().failures, value & u32::MAX >> (32 - 8 * u32::from(size)));
+        let (failures, value) =
+            (self.fake().failures, value & u32::MAX >> (32 - 8 * u32::from(size)));
         let access = ConfigAccess::at(offset, size).expect("a width that exists");
-        let bytes =
-            (offset..offset + u16::from(size)).zip(value.to_le_bytes()).filter(|(at, _)| at & !3 == offset & !3);
+        let bytes = (offset..offset + u16::from(size))
+            .zip(value.to_le_bytes())
+            .filter(|(at, _)| at & !3 == offset & !3);
         let owned = bytes.clone().any(|(at, _)| self.slots[n].model.guards(at.into()));
         self.fake().devices[n].on_behalf = bytes.collect();
         let outcome = self.guest.host_write(sbdf(n), access, value, &mut self.hand());
         let left = std::mem::take(&mut self.fake().devices[n].on_behalf);
         match outcome {
-            Outcome::Done => assert!(!owned && left.is_empty(), "a write to {offset:#x} is not made: {left:x?}"),
-            Outcome::Refused => assert!(owned && !left.is_empty(), "refuses a write to {offset:#x}"),
+            Outcome::Done => {
+                assert!(!owned && left.is_empty(), "a write to {offset:#x} is not made: {left:x?}")
+            }
+            Outcome::Refused => {
+                assert!(owned && !left.is_empty(), "refuses a write to {offset:#x}")
+            }
             Outcome::Gone => assert_eq!(self.slots[n].stage, Stage::Unassigned),
             other => panic!("{other:?}"),
         }
         self.check_back(n);
         self.settle(n);
-        let applied = outcome == Outcome::Done && offset & !3 == 4 && !self.slots[n].kind.virtual_function;
+        let applied =
+            outcome == Outcome::Done && offset & !3 == 4 && !self.slots[n].kind.virtual_function;
         self.judge_failures(n, failures, applied);
     }
 
@@ -548,7 +609,12 @@ impl World {
         let device = &mut fake.devices[n];
         device.stopping = false;
         assert_eq!(managed, self.slots[n].stage != Stage::Unassigned);
-        assert!(!managed || device.command & 4 == 0 || device.answers != Answers::Truth || device.power != Power::On);
+        assert!(
+            !managed
+                || device.command & 4 == 0
+                || device.answers != Answers::Truth
+                || device.power != Power::On
+        );
     }
 
     /// Somebody else tries to change its interrupts.
@@ -567,7 +633,10 @@ impl World {
         let fake = self.fake();
         let device = &fake.devices[n];
         let silent = !device.msi_enabled() && !device.msix_delivers();
-        assert!(self.slots[n].stage == Stage::Unassigned || silent, "delivers after it was quiesced");
+        assert!(
+            self.slots[n].stage == Stage::Unassigned || silent,
+            "delivers after it was quiesced"
+        );
         more
     }
 
@@ -627,7 +696,10 @@ impl World {
                 seen.retain(|(owner, _): &(u32, String)| *owner != device.0);
             } else {
                 let counts = line.starts_with("attempts of") || line.starts_with("times that");
-                assert!(counts || seen.insert((device.0, line.clone())), "'{line}' is logged twice");
+                assert!(
+                    counts || seen.insert((device.0, line.clone())),
+                    "'{line}' is logged twice"
+                );
             }
         }
     }

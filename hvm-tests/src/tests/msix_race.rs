@@ -24,7 +24,8 @@ pub fn run(device: &dyn Device) {
         ("MSI-X off and on", &|| [false, true].into_iter().for_each(|on| msix.enable(on))),
         ("the function mask", &|| [0xc000, 0x8000].into_iter().for_each(|bits| msix.set(bits))),
     ];
-    // QEMU itself fails when memory moves that another vCPU uses; under Xen nothing of QEMU's moves.
+    // QEMU itself fails when memory moves that another vCPU uses; under Xen nothing of QEMU's
+    // moves.
     let steps = if hypervisor::bare() { &steps[2..] } else { &steps };
     for &(what, step) in steps {
         msix.enable(true);
