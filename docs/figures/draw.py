@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Draws data-path.svg: the way of a guest's MSI set-up, before and after. With --check, compares instead."""
+"""Draws data-path.svg: the way of a guest's MSI set-up, before and after. With --check, compares
+instead.
+"""
 
 import sys
 from html import escape
@@ -24,7 +26,8 @@ STYLE = """
     path.refused { stroke: #a11; marker-end: url(#stop) }
 """
 MARKERS = """
-    <marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">
+    <marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" \
+orient="auto">
       <path d="M0,0 L10,5 L0,10 z" style="fill:#333;stroke:none;marker-end:none"/></marker>
     <marker id="stop" viewBox="0 0 10 10" refX="5" refY="5" markerWidth="9" markerHeight="9">
       <path d="M1,1 L9,9 M9,1 L1,9" style="stroke:#a11;stroke-width:2;marker-end:none"/></marker>
@@ -49,16 +52,34 @@ BEFORE = (
     ("M400,295 V345", "", ["4 address and data, of Xen's making"], 408, 325),
     ("M380,105 H430", "", ["5 enable"], 380, 78),
     ("M550,105 H645", "", [], 0, 0),
-    ("M750,125 V190", "refused", ["6 dropped by default;", "   if allowed, written", "   without a check"], 592, 168),
+    (
+        "M750,125 V190",
+        "refused",
+        ["6 dropped by default;", "   if allowed, written", "   without a check"],
+        592,
+        168,
+    ),
 )
 AFTER = (
     ("M80,140 V240", "", ["1 config write"], 88, 160),
-    ("M130,280 V365 H340", "", ["2 INTx off", "3 message of Xen's making", "4 enable, the last write"], 140, 318),
+    (
+        "M130,280 V365 H340",
+        "",
+        ["2 INTx off", "3 message of Xen's making", "4 enable, the last write"],
+        140,
+        318,
+    ),
     ("M290,225 V125", "other", ["other registers,", "as before"], 180, 190),
     ("M350,125 V190", "refused", ["map_pirq, bind_pt_irq:", "-EPERM"], 362, 180),
     ("M380,105 H430", "other", [], 0, 0),
     ("M550,105 H645", "other", [], 0, 0),
-    ("M750,125 V190", "refused", ["MSI registers, INTx-disable:", "never written for dom0"], 556, 180),
+    (
+        "M750,125 V190",
+        "refused",
+        ["MSI registers, INTx-disable:", "never written for dom0"],
+        556,
+        180,
+    ),
 )
 OURS = (40, 240, 180, 40, "ours", "msitrap: checks")
 
@@ -76,7 +97,8 @@ def box(x, y, width, height, kind, name):
 def arrow(path, kind, lines, x, y):
     """An arrow and its label."""
     label = "".join(
-        f'    <text x="{x}" y="{y + 16 * row}" class="{kind}" xml:space="preserve">{escape(line)}</text>\n'
+        f'    <text x="{x}" y="{y + 16 * row}" class="{kind}" xml:space="preserve">'
+        f"{escape(line)}</text>\n"
         for row, line in enumerate(lines)
     )
     return f'    <path d="{path}" class="{kind}"/>\n{label}'
@@ -85,17 +107,22 @@ def arrow(path, kind, lines, x, y):
 def panel(title, top, boxes, arrows):
     """One of the two pictures."""
     return (
-        f'  <g transform="translate(0 {top})">\n    <text x="20" y="32" class="title">{escape(title)}</text>\n'
-        + "".join(box(*each) for each in boxes) + "".join(arrow(*each) for each in arrows) + "  </g>\n"
+        f'  <g transform="translate(0 {top})">\n'
+        f'    <text x="20" y="32" class="title">{escape(title)}</text>\n'
+        + "".join(box(*each) for each in boxes)
+        + "".join(arrow(*each) for each in arrows)
+        + "  </g>\n"
     )
 
 
 def picture():
     """The whole file, as text."""
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {2 * PANEL + 10}" role="img">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {2 * PANEL + 10}"'
+        ' role="img">\n'
         "  <!-- SPDX-License-Identifier: GPL-2.0-only; made by draw.py, change that -->\n"
-        "  <title>Before: the guest's MSI enable bit goes through QEMU, pcifront and xen-pciback. After: Xen sets it.</title>\n"
+        "  <title>Before: the guest's MSI enable bit goes through QEMU, pcifront and xen-pciback."
+        " After: Xen sets it.</title>\n"
         f"  <style>{STYLE}  </style>\n  <defs>{MARKERS}  </defs>\n"
         f'  <rect class="paper" width="{WIDTH}" height="{2 * PANEL + 10}"/>\n'
         + panel("Before: the last step is blocked, or nobody checks it", 0, PARTIES, BEFORE)

@@ -123,7 +123,12 @@ impl Way for Ports {
                     asm!("out dx, al", in("dx") port, in("al") value as u8, options(nomem, nostack))
                 }
                 2 => {
-                    asm!("out dx, ax", in("dx") port, in("ax") value as u16, options(nomem, nostack))
+                    asm!(
+                        "out dx, ax",
+                        in("dx") port,
+                        in("ax") value as u16,
+                        options(nomem, nostack),
+                    )
                 }
                 _ => asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack)),
             }

@@ -24,7 +24,8 @@ const DRIVER: &str = "/sys/bus/pci/drivers/pci-endpoint-test";
 const MSI_ENABLE: u16 = 1;
 const USAGE: &str = "in a stub domain say enable-unprogrammed, pcifront-msi, config or \
     calls OWN-DOMAIN NAME=DOMAIN,ADDRESS,TABLE,PENDING...; \
-    in dom0 say dom0-config, dom0-ports, dom0-ecam, dom0-memory, dom0-table, dom0-decode or dom0-calls, with ADDRESS; \
+    in dom0 say dom0-config, dom0-ports, dom0-ecam, dom0-memory, dom0-table, dom0-decode or \
+    dom0-calls, with ADDRESS; \
     in both, storm-... with SECONDS";
 
 type Attempt = Result<String, String>;

@@ -25,7 +25,8 @@ const LOOKS: usize = 20;
 
 pub const USAGE: &str = "storm-command, storm-bus-master or storm-config with SECONDS ADDRESS, \
     storm-ports SECONDS ADDRESS REGISTER OTHER, storm-calls SECONDS TARGET, \
-    storm-assign TIMES DOMAIN ADDRESS, storm-add, storm-remove or storm-map with SECONDS TARGET GUEST-FRAME FRAME COUNT";
+    storm-assign TIMES DOMAIN ADDRESS, storm-add, storm-remove or storm-map with SECONDS TARGET \
+    GUEST-FRAME FRAME COUNT";
 
 /// One storm; the first word says which, the second for how many seconds.
 pub fn run(words: &[&str]) -> Result<String, String> {

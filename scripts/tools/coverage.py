@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Line coverage of the module's pure core by its own tests.
 
-The compiler counts (`-C instrument-coverage`); LLVM's tools of the compiler's own version read what was counted.
-Tests inside a file of the core are not lines of the core.
+The compiler counts (`-C instrument-coverage`); LLVM's tools of the compiler's own version read what
+was counted. Tests inside a file of the core are not lines of the core.
 """
 
 import re
@@ -22,7 +22,9 @@ _TESTS_BEGIN = re.compile(r"^#\[cfg\(test\)\]\n(?:#\[.*\]\n)*mod ", re.MULTILINE
 
 @dataclass(frozen=True)
 class File:
-    """One file of the core: how many of its lines the compiler counts, and those that no test reached."""
+    """One file of the core: how many of its lines the compiler counts, and those that no test
+    reached.
+    """
 
     name: str
     lines: int
@@ -36,12 +38,16 @@ class File:
 
 
 def instrumentation(tools):
-    """Words for cargo and environment that make it count in the module alone; none when the compiler cannot count."""
+    """Words for cargo and environment that make it count in the module alone; none when the
+    compiler cannot count.
+    """
     shutil.rmtree(_FOLDER, ignore_errors=True)
     if not any(_host_folder(tools).glob("lib/libprofiler_builtins-*.rlib")):
         return [], {}
     setting = 'profile.test.package.msitrap.rustflags=["-Cinstrument-coverage"]'
-    return ["-Zprofile-rustflags", "--config", setting], {"LLVM_PROFILE_FILE": str(_FOLDER / "%m.profraw")}
+    return ["-Zprofile-rustflags", "--config", setting], {
+        "LLVM_PROFILE_FILE": str(_FOLDER / "%m.profraw")
+    }
 
 
 def measure(tools, programs):
@@ -53,28 +59,40 @@ def measure(tools, programs):
     counted = sorted(_FOLDER.glob("*.profraw"))
     if not counted or not programs:
         raise console.Failure(
-            "the tests left no counts of lines", f"{tools.rustc} may lack its profiler runtime; take Debian's rustc or rustc-web."
+            "the tests left no counts of lines",
+            f"{tools.rustc} may lack its profiler runtime; take Debian's rustc or rustc-web.",
         )
     merged = _FOLDER / "merged.profdata"
     console.run([profile, "merge", "-o", merged, *counted], "coverage")
     objects = [word for program in programs for word in ("-object", program)]
     done = subprocess.run(
-        [reader, "export", "-format=lcov", f"-instr-profile={merged}", *objects], capture_output=True, text=True, check=False
+        [reader, "export", "-format=lcov", f"-instr-profile={merged}", *objects],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
-        raise console.Failure(f"llvm-cov cannot read the counts: {(done.stderr.splitlines() or ['it says nothing'])[0]}")
+        raise console.Failure(
+            "llvm-cov cannot read the counts:"
+            f" {(done.stderr.splitlines() or ['it says nothing'])[0]}"
+        )
     return files(done.stdout)
 
 
 def files(lcov, folder=CORE):
-    """The files of `folder` in a tracefile (lcov's form), each with its lines outside its own tests."""
+    """The files of `folder` in a tracefile (lcov's form), each with its lines outside its own
+    tests.
+    """
     found = []
     for record in lcov.split("end_of_record"):
         source = re.search(r"^SF:(.*)$", record, re.MULTILINE)
         if source and Path(source[1]).is_relative_to(folder):
             file = Path(source[1])
             end = _tests_begin(file.read_text())
-            counts = {int(line): int(count) for line, count in re.findall(r"^DA:(\d+),(\d+)", record, re.MULTILINE)}
+            counts = {
+                int(line): int(count)
+                for line, count in re.findall(r"^DA:(\d+),(\d+)", record, re.MULTILINE)
+            }
             own = {line: count for line, count in counts.items() if line < end}
             missed = tuple(sorted(line for line, count in own.items() if count == 0))
             found.append(File(str(file.relative_to(folder)), len(own), missed))
@@ -90,22 +108,35 @@ def percent(measured):
 def findings(measured):
     """What is wrong: too little is reached."""
     share = percent(measured)
-    return [f"the tests reach {share:.1f} % of the core's lines, less than {LEAST:.0f} %"] if share < LEAST else []
+    return (
+        [f"the tests reach {share:.1f} % of the core's lines, less than {LEAST:.0f} %"]
+        if share < LEAST
+        else []
+    )
 
 
 def table(measured):
     """The lines of a table for people: each file, then all."""
     total = sum(file.lines for file in measured)
-    whole = f"{'all of src/core':28} {percent(measured):6.1f} %  of {total:4} lines, at least {LEAST:.0f} % demanded"
+    whole = (
+        f"{'all of src/core':28} {percent(measured):6.1f} %  of {total:4} lines,"
+        f" at least {LEAST:.0f} % demanded"
+    )
     return [*(file.told for file in measured), whole]
 
 
 def write(measured):
     """Writes out/report/coverage.json."""
-    report.write_json("coverage", {
-        "percent": round(percent(measured), 2), "demanded": LEAST,
-        "files": [{"name": f.name, "lines": f.lines, "not_reached": list(f.missed)} for f in measured],
-    })
+    report.write_json(
+        "coverage",
+        {
+            "percent": round(percent(measured), 2),
+            "demanded": LEAST,
+            "files": [
+                {"name": f.name, "lines": f.lines, "not_reached": list(f.missed)} for f in measured
+            ],
+        },
+    )
 
 
 def ranges(numbers):
@@ -127,15 +158,22 @@ def _tests_begin(text):
 
 def _host_folder(tools):
     """The compiler's folder for the machine it runs on."""
-    return tools.sysroot / "lib/rustlib" / re.search(r"^host: (\S+)", tools.describe(), re.MULTILINE)[1]
+    return (
+        tools.sysroot
+        / "lib/rustlib"
+        / re.search(r"^host: (\S+)", tools.describe(), re.MULTILINE)[1]
+    )
 
 
 def _tool(tools, name):
-    """One of LLVM's tools, of the version the compiler was made with: another cannot read what it counts."""
+    """One of LLVM's tools, of the version the compiler was made with: another cannot read what it
+    counts.
+    """
     version = re.search(r"^LLVM version: (\d+)", tools.describe(), re.MULTILINE)[1]
     for place in (_host_folder(tools) / "bin", Path(f"/usr/lib/llvm-{version}/bin")):
         if (place / name).is_file():
             return place / name
     raise console.Failure(
-        f"there is no {name} of LLVM {version}", f"Install llvm-{version} (scripts/setup host does), or 'rustup component add llvm-tools'."
+        f"there is no {name} of LLVM {version}",
+        f"Install llvm-{version} (scripts/setup host does), or 'rustup component add llvm-tools'.",
     )

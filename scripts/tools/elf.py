@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reads relocatable x86-64 ELF objects: sections, symbols, relocations and, through objdump, instructions."""
+"""Reads relocatable x86-64 ELF objects: sections, symbols, relocations and, through objdump,
+instructions.
+"""
 
 import re
 import struct
@@ -17,10 +19,34 @@ _UNDEFINED, _RESERVED = 0, 0xFF00
 _TYPE_FUNCTION, _TYPE_SECTION, _TYPE_TLS = 2, 3, 6
 
 RELOCATIONS = {
-    1: "64", 2: "PC32", 3: "GOT32", 4: "PLT32", 9: "GOTPCREL", 10: "32", 11: "32S", 12: "16", 14: "8",
-    17: "DTPOFF64", 18: "TPOFF64", 19: "TLSGD", 20: "TLSLD", 21: "DTPOFF32", 22: "GOTTPOFF", 23: "TPOFF32",
-    24: "PC64", 25: "GOTOFF64", 26: "GOTPC32", 27: "GOT64", 28: "GOTPCREL64", 29: "GOTPC64", 31: "PLTOFF64",
-    34: "GOTPC32_TLSDESC", 35: "TLSDESC_CALL", 36: "TLSDESC", 41: "GOTPCRELX", 42: "REX_GOTPCRELX",
+    1: "64",
+    2: "PC32",
+    3: "GOT32",
+    4: "PLT32",
+    9: "GOTPCREL",
+    10: "32",
+    11: "32S",
+    12: "16",
+    14: "8",
+    17: "DTPOFF64",
+    18: "TPOFF64",
+    19: "TLSGD",
+    20: "TLSLD",
+    21: "DTPOFF32",
+    22: "GOTTPOFF",
+    23: "TPOFF32",
+    24: "PC64",
+    25: "GOTOFF64",
+    26: "GOTPC32",
+    27: "GOT64",
+    28: "GOTPCREL64",
+    29: "GOTPC64",
+    31: "PLTOFF64",
+    34: "GOTPC32_TLSDESC",
+    35: "TLSDESC_CALL",
+    36: "TLSDESC",
+    41: "GOTPCRELX",
+    42: "REX_GOTPCRELX",
 }
 
 
@@ -97,7 +123,11 @@ class Instruction:
     @property
     def mnemonic(self):
         """The operation, without prefixes."""
-        words = [w for w in self.text.split() if w not in ("lock", "rep", "repz", "repnz", "notrack", "bnd", "data16")]
+        words = [
+            w
+            for w in self.text.split()
+            if w not in ("lock", "rep", "repz", "repnz", "notrack", "bnd", "data16")
+        ]
         return words[0] if words else ""
 
     @property
@@ -113,22 +143,30 @@ class Object:
         self.path = Path(path)
         self.data = self.path.read_bytes()
         if self.data[:6] != b"\x7fELF\x02\x01" or len(self.data) < 64:
-            raise console.Failure(f"{self.path} is no 64-bit ELF file", "Build the object with scripts/build object.")
+            raise console.Failure(
+                f"{self.path} is no 64-bit ELF file", "Build the object with scripts/build object."
+            )
         kind, machine = struct.unpack_from("<HH", self.data, 16)
         if (kind, machine) != (_ET_REL, _EM_X86_64):
-            raise console.Failure(f"{self.path} is no relocatable x86-64 object", "Name the .o file, not an image.")
+            raise console.Failure(
+                f"{self.path} is no relocatable x86-64 object", "Name the .o file, not an image."
+            )
 
     @cached_property
     def sections(self):
         """All sections, in the file's order."""
         table, entry, count, names = (
-            struct.unpack_from("<Q", self.data, 40)[0], *struct.unpack_from("<HHH", self.data, 58)
+            struct.unpack_from("<Q", self.data, 40)[0],
+            *struct.unpack_from("<HHH", self.data, 58),
         )
-        rows = [struct.unpack_from("<IIQQQQIIQQ", self.data, table + i * entry) for i in range(count)]
+        rows = [
+            struct.unpack_from("<IIQQQQIIQQ", self.data, table + i * entry) for i in range(count)
+        ]
         self._links = [(row[6], row[7]) for row in rows]
         strings = rows[names][4]
         return [
-            Section(i, self._string(strings, row[0]), row[1], row[2], row[4], row[5]) for i, row in enumerate(rows)
+            Section(i, self._string(strings, row[0]), row[1], row[2], row[4], row[5])
+            for i, row in enumerate(rows)
         ]
 
     @cached_property
@@ -159,7 +197,9 @@ class Object:
         """The instructions of all code sections."""
         output = subprocess.run(
             ["objdump", "-d", "-w", "-z", "--no-show-raw-insn", str(self.path)],
-            capture_output=True, text=True, check=True,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         found = []
         # The same name may stand for several sections, which objdump shows in the file's order.
@@ -179,7 +219,9 @@ class Object:
 
     @cached_property
     def address_taken(self):
-        """The functions, as (section, offset), whose address is used other than by a direct branch."""
+        """The functions, as (section, offset), whose address is used other than by a direct
+        branch.
+        """
         taken = set()
         branches = {
             (r.section, r.offset) for i in self.instructions if i.is_branch for r in i.relocations
@@ -196,11 +238,20 @@ class Object:
 
     def bytes_of(self, section):
         """The contents of a section; a section without bytes in the file is empty."""
-        return b"" if section.kind == _NOBITS else self.data[section.offset:section.offset + section.size]
+        return (
+            b""
+            if section.kind == _NOBITS
+            else self.data[section.offset : section.offset + section.size]
+        )
 
     def function_at(self, section, offset):
-        """The function, as (section, offset), that a place in code belongs to; None before the first one."""
-        return max((place for place in self.functions if place[0] == section and place[1] <= offset), default=None)
+        """The function, as (section, offset), that a place in code belongs to; None before the
+        first one.
+        """
+        return max(
+            (place for place in self.functions if place[0] == section and place[1] <= offset),
+            default=None,
+        )
 
     def where(self, section, offset):
         """A place for a person to read: function+offset where known, else section+offset."""
@@ -217,12 +268,19 @@ class Object:
         name, info, _other, index, value, _size = struct.unpack_from("<IBBHQQ", self.data, at)
         local = _UNDEFINED < index < _RESERVED
         return Symbol(
-            self._string(strings, name), value, info >> 4, info & 15, index if local else None, index != _UNDEFINED
+            self._string(strings, name),
+            value,
+            info >> 4,
+            info & 15,
+            index if local else None,
+            index != _UNDEFINED,
         )
 
     def _instruction(self, section, start, end, text):
         inside = tuple(
-            self._by_place[section, at] for at in range(start, end) if (section, at) in self._by_place
+            self._by_place[section, at]
+            for at in range(start, end)
+            if (section, at) in self._by_place
         )
         return Instruction(section, start, end - start, text, inside)
 
@@ -232,4 +290,4 @@ class Object:
 
     def _string(self, table, offset):
         start = table + offset
-        return self.data[start:self.data.index(b"\0", start)].decode(errors="replace")
+        return self.data[start : self.data.index(b"\0", start)].decode(errors="replace")

@@ -13,13 +13,15 @@ from . import console, elf, module, paths, symbols
 
 REPORT = paths.REPORT / "object.json"
 _INDIRECT_THUNK, _RETURN_THUNK = "__x86_indirect_thunk_", "__x86_return_thunk"
-# What a compiler may call of its own accord; whether it does depends on its version, so these need not be used.
+# What a compiler may call of its own accord; whether it does depends on its version, so these need
+# not be used.
 _COMPILER = frozenset({"memcpy", "memmove", "memset", "memcmp"})
 # Xen's linker script places these and no others.
 _SECTIONS = frozenset({".text", ".rodata", ".data.rel.ro", ".data", ".bss", ".note.GNU-stack"})
 _TABLE = "_GLOBAL_OFFSET_TABLE_"
 _CONSTRUCTORS = re.compile(r"\.(init|fini|preinit)(_array)?\b|\.[cd]tors\b")
-# The most stack one function may take, in bytes. Xen's stack has no guard that would say what happened.
+# The most stack one function may take, in bytes. Xen's stack has no guard that would say what
+# happened.
 _FRAME = 1024
 # Findings shown of a rule that fails; the report has all.
 _SHOWN = 3
@@ -50,10 +52,14 @@ class Result:
 def no_panic(unit, _demands):
     """no path to a panic: none of its symbols, messages or source places, no trap instruction"""
     for symbol in unit.symbols:
-        if re.search(r"panic|rust_begin_unwind|unwrap_failed|expect_failed|_fail\b|index_fail", symbol.name):
+        if re.search(
+            r"panic|rust_begin_unwind|unwrap_failed|expect_failed|_fail\b|index_fail", symbol.name
+        ):
             yield f"symbol {symbol.name}"
     for section in (s for s in unit.sections if s.flags & elf.ALLOC and not s.is_code):
-        for found in re.finditer(rb"[\w./-]+\.rs\b|panicked|index out of bounds|called `[^`]*`", unit.bytes_of(section)):
+        for found in re.finditer(
+            rb"[\w./-]+\.rs\b|panicked|index out of bounds|called `[^`]*`", unit.bytes_of(section)
+        ):
             yield f"text '{found[0].decode()}' in {section.name}"
     for instruction in unit.instructions:
         if instruction.mnemonic in ("ud2", "int3", "hlt"):
@@ -62,16 +68,21 @@ def no_panic(unit, _demands):
 
 def no_vector_registers(unit, _demands):
     """no vector, MMX or x87 register or instruction: Xen does not save them for itself"""
-    operation = re.compile(r"(f(?!s$)[a-z0-9]+|emms|ldmxcsr|stmxcsr|xsave\w*|xrstor\w*|vzero\w+|vldmxcsr|vstmxcsr)$")
+    operation = re.compile(
+        r"(f(?!s$)[a-z0-9]+|emms|ldmxcsr|stmxcsr|xsave\w*|xrstor\w*|vzero\w+|vldmxcsr|vstmxcsr)$"
+    )
     for instruction in unit.instructions:
-        if re.search(r"%(?:[xyz]?mm\d|st\b|k[0-7]\b|tmm\d)", instruction.text) or operation.match(instruction.mnemonic):
+        if re.search(r"%(?:[xyz]?mm\d|st\b|k[0-7]\b|tmm\d)", instruction.text) or operation.match(
+            instruction.mnemonic
+        ):
             yield _at(unit, instruction)
 
 
 def no_red_zone(unit, _demands):
     """nothing kept below the stack pointer, where an interrupt in Xen writes its frame"""
     framed = {
-        unit.function_at(i.section, i.offset) for i in unit.instructions
+        unit.function_at(i.section, i.offset)
+        for i in unit.instructions
         if i.mnemonic == "push" or (i.mnemonic in ("sub", "lea") and i.text.endswith(",%rsp"))
     }
     for instruction in unit.instructions:
@@ -86,14 +97,22 @@ def no_red_zone(unit, _demands):
 def text_is_relative(unit, _demands):
     """only PC-relative 32-bit references in code: Xen's addresses are not in the top 2 GiB"""
     for relocation in unit.relocations:
-        if unit.sections[relocation.section].is_code and relocation.kind not in ("PC32", "PLT32") and not _is_got(relocation):
+        if (
+            unit.sections[relocation.section].is_code
+            and relocation.kind not in ("PC32", "PLT32")
+            and not _is_got(relocation)
+        ):
             yield _reference(unit, relocation)
 
 
 def data_is_plain(unit, _demands):
     """only plain 64-bit or PC-relative references in data"""
     for relocation in unit.relocations:
-        if not unit.sections[relocation.section].is_code and relocation.kind not in ("64", "PC32", "PC64") and not _is_got(relocation):
+        if (
+            not unit.sections[relocation.section].is_code
+            and relocation.kind not in ("64", "PC32", "PC64")
+            and not _is_got(relocation)
+        ):
             yield _reference(unit, relocation)
 
 
@@ -117,9 +136,14 @@ def landing_pads(unit, demands):
         yield f"{unit.where(*place)} is endbr64 and no address is taken of it"
     for section in (s for s in unit.sections if s.is_code):
         # endbr64, endbr32, and the no-operation that Xen puts in place of a pad it withdraws.
-        for found in re.finditer(rb"\xf3\x0f\x1e[\xfa\xfb]|\x66\x0f\x1f\x01", unit.bytes_of(section)):
+        for found in re.finditer(
+            rb"\xf3\x0f\x1e[\xfa\xfb]|\x66\x0f\x1f\x01", unit.bytes_of(section)
+        ):
             if (section.index, found.start()) not in pads:
-                yield f"{unit.where(section.index, found.start())} has the bytes {found[0].hex(' ')}"
+                yield (
+                    f"{unit.where(section.index, found.start())} has the bytes"
+                    f" {found[0].hex(' ')}"
+                )
 
 
 def indirect_thunks(unit, demands):
@@ -133,7 +157,9 @@ def return_thunks(unit, demands):
     """returns only through Xen's thunk"""
     for instruction in unit.instructions:
         near = instruction.mnemonic in ("ret", "retq")
-        if (near and demands.mitigations.return_thunk) or re.match(r"(l|i|sys)ret", instruction.mnemonic):
+        if (near and demands.mitigations.return_thunk) or re.match(
+            r"(l|i|sys)ret", instruction.mnemonic
+        ):
             yield _at(unit, instruction)
 
 
@@ -203,15 +229,32 @@ def short_names(unit, _demands):
 def small_frames(unit, _demands):
     """no function takes more stack at once than Xen's eight pages can spare"""
     for instruction in unit.instructions:
-        taken = re.search(r"^(?:sub\w?\s+\$0x([0-9a-f]+),%rsp|lea\w?\s+-0x([0-9a-f]+)\(%rsp\),%rsp)$", instruction.text)
+        taken = re.search(
+            r"^(?:sub\w?\s+\$0x([0-9a-f]+),%rsp|lea\w?\s+-0x([0-9a-f]+)\(%rsp\),%rsp)$",
+            instruction.text,
+        )
         if taken and int(taken[1] or taken[2], 16) > _FRAME:
             yield _at(unit, instruction)
 
 
 RULES = (
-    no_panic, no_vector_registers, no_red_zone, text_is_relative, data_is_plain, no_got, landing_pads, indirect_thunks,
-    return_thunks, imports, exports, no_writable_code, no_constructors, no_thread_local, known_sections,
-    short_names, small_frames,
+    no_panic,
+    no_vector_registers,
+    no_red_zone,
+    text_is_relative,
+    data_is_plain,
+    no_got,
+    landing_pads,
+    indirect_thunks,
+    return_thunks,
+    imports,
+    exports,
+    no_writable_code,
+    no_constructors,
+    no_thread_local,
+    known_sections,
+    short_names,
+    small_frames,
 )
 
 
@@ -220,7 +263,10 @@ def check(path, demands=None):
     unit = elf.Object(path)
     demands = demands or Demands(symbols.read())
     return [
-        Result(rule.__name__.replace("_", "-"), rule.__doc__, tuple(dict.fromkeys(rule(unit, demands)))) for rule in RULES
+        Result(
+            rule.__name__.replace("_", "-"), rule.__doc__, tuple(dict.fromkeys(rule(unit, demands)))
+        )
+        for rule in RULES
     ]
 
 
@@ -230,10 +276,13 @@ def demand(results):
     if not broken:
         return
     told = "; ".join(
-        f"{r.rule} ({', '.join(r.findings[:_SHOWN])}{f' and {len(r.findings) - _SHOWN} more' if len(r.findings) > _SHOWN else ''})"
+        f"{r.rule} ({', '.join(r.findings[:_SHOWN])}"
+        f"{f' and {len(r.findings) - _SHOWN} more' if len(r.findings) > _SHOWN else ''})"
         for r in broken
     )
-    raise console.Failure(f"the object breaks the link gate: {told}", f"All findings are in {REPORT}.")
+    raise console.Failure(
+        f"the object breaks the link gate: {told}", f"All findings are in {REPORT}."
+    )
 
 
 def report(path, results):
@@ -245,7 +294,12 @@ def report(path, results):
         "undefined": sorted(s.name for s in unit.symbols if not s.defined and s.name),
         "exports": sorted(s.name for s in unit.symbols if s.defined and s.is_global),
         "rules": [
-            {"rule": r.rule, "demands": r.demands, "result": "pass" if r.passed else "fail", "findings": list(r.findings)}
+            {
+                "rule": r.rule,
+                "demands": r.demands,
+                "result": "pass" if r.passed else "fail",
+                "findings": list(r.findings),
+            }
             for r in results
         ],
     }
@@ -264,9 +318,14 @@ def _is_thunk(name, mitigations):
 
 
 def _at(unit, instruction):
-    return f"{unit.where(instruction.section, instruction.offset)}: {' '.join(instruction.text.split())}"
+    return (
+        f"{unit.where(instruction.section, instruction.offset)}:"
+        f" {' '.join(instruction.text.split())}"
+    )
 
 
 def _reference(unit, relocation):
     name = relocation.symbol.name or "a section"
-    return f"{unit.where(relocation.section, relocation.offset)}: R_X86_64_{relocation.kind} to {name}"
+    return (
+        f"{unit.where(relocation.section, relocation.offset)}: R_X86_64_{relocation.kind} to {name}"
+    )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The HVM tests: builds an image of each, describes it as an xtf-runner wants, runs it on bare emulated hardware."""
+"""The HVM tests: builds an image of each, describes it as an xtf-runner wants, runs it on bare
+emulated hardware.
+"""
 
 import argparse
 import json
@@ -20,7 +22,9 @@ SOURCE = paths.TOP / "hvm-tests"
 INSTALLED = paths.OUT / "hvm-tests"
 # Cargo's own cache of compiled crates.
 _TARGET = paths.CACHE / "cargo-hvm-tests"
-_PARTS = [SOURCE / name for name in ("Cargo.toml", "Cargo.lock", ".cargo", "build.rs", "link.ld", "src")]
+_PARTS = [
+    SOURCE / name for name in ("Cargo.toml", "Cargo.lock", ".cargo", "build.rs", "link.ld", "src")
+]
 _ENVIRONMENT = "hvm64"
 # The program's place for its plan: what src/plan.rs begins it with, and the room after that.
 _PLAN_MARK = b"hvm-tests: plan\n"
@@ -31,11 +35,26 @@ _END = re.compile(r"^Result of (\S+): (SUCCESS|SKIP|ERROR|FAILURE)$")
 _REASON = re.compile(r"^(?:Failure|Error|Skip): .*$")
 # How long a batch may take at most, under emulation.
 _LONGEST_BATCH = 600
-# The machine of a bare run: as plain as a PC can be with the devices under test in it. Only the newer chipset has the
-# extended configuration space that turns virtual functions on.
+# The machine of a bare run: as plain as a PC can be with the devices under test in it. Only the
+# newer chipset has the extended configuration space that turns virtual functions on.
 _BARE = (
-    "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "128", "-nodefaults", "-display", "none", "-no-reboot",
-    "-no-user-config", "-device", "isa-debug-exit,iobase=0xf4,iosize=1", "-debugcon", "stdio",
+    "-accel",
+    "tcg",
+    "-cpu",
+    "max",
+    "-smp",
+    "2",
+    "-m",
+    "128",
+    "-nodefaults",
+    "-display",
+    "none",
+    "-no-reboot",
+    "-no-user-config",
+    "-device",
+    "isa-debug-exit,iobase=0xf4,iosize=1",
+    "-debugcon",
+    "stdio",
 )
 _CHIPSET = "pc,hpet=off"
 _CHIPSET_OF_VIRTUAL_FUNCTIONS = "q35,hpet=off"
@@ -53,22 +72,25 @@ class Test:
     bare: str  # yes, part or no: how much of it holds on plain hardware
     enables: str  # never or sometimes: may an observer outside see a device's real enable bit set
     seconds: int  # under emulation, until it counts as hung
-    on: tuple = (("edu",),)  # what it can run on: sets of device kinds, the first of which it is run on alone
+    # what it can run on: sets of device kinds, the first of which it is run on alone
+    on: tuple = (("edu",),)
     tests: tuple = ()  # the names of the tests it runs, in turn
     ends: bool = False  # it ends its guest: nothing runs after it
     config: str = ""  # further lines of xl's configuration
 
     @property
     def functional(self):
-        """Whether it judges something by itself; the others are tools (a benchmark, an idle guest) or batches."""
+        """Whether it judges something by itself; the others are tools (a benchmark, an idle guest)
+        or batches.
+        """
         return self.category in ("functional", "xsa")
 
     @property
     def shared(self):
         """Whether it runs with others in a batch.
 
-        Where a device must never be enabled, the view from outside is of the whole guest; and a configuration of its
-        own makes a guest of its own.
+        Where a device must never be enabled, the view from outside is of the whole guest; and a
+        configuration of its own makes a guest of its own.
         """
         return self.functional and self.enables != "never" and not self.config
 
@@ -88,16 +110,21 @@ class Part:
     """What became of one test in what an image printed."""
 
     name: str
-    status: str  # SUCCESS, SKIP, ERROR, FAILURE; CRASH: it began and did not end; MISSING: it never began
+    # SUCCESS, SKIP, ERROR, FAILURE; CRASH: it began and did not end; MISSING: it never began
+    status: str
     reason: str  # one sentence, '' on success
     lines: tuple  # what it printed
 
 
 def build():
-    """Builds every image, or takes them from the cache; returns {name: Test}, batches among them."""
+    """Builds every image, or takes them from the cache; returns {name: Test}, batches among
+    them.
+    """
     tools = toolchain.find()
     inputs = [*_PARTS, Path(__file__), tools.describe()]
-    folder = cache.build("hvm-tests", inputs, lambda into: _compile(tools, into), "building the HVM tests")
+    folder = cache.build(
+        "hvm-tests", inputs, lambda into: _compile(tools, into), "building the HVM tests"
+    )
     return _described(folder)
 
 
@@ -108,22 +135,37 @@ def described():
 
 def _described(folder):
     tests = {
-        name: Test(name, folder / name, on=tuple(tuple(kinds.split()) for kinds in on), tests=(name,), **known)
+        name: Test(
+            name,
+            folder / name,
+            on=tuple(tuple(kinds.split()) for kinds in on),
+            tests=(name,),
+            **known,
+        )
         for name, known, on in _metadata()
     }
     return {**tests, **{batch.name: batch for batch in _batches(folder, tests.values())}}
 
 
 def _batches(folder, tests):
-    """One batch for each set of devices that a test can share with others; what ends the guest is the last in it."""
+    """One batch for each set of devices that a test can share with others; what ends the guest is
+    the last in it.
+    """
     sharing = sorted((test for test in tests if test.shared), key=lambda test: test.ends)
     for devices in dict.fromkeys(devices for test in sharing for devices in test.on):
         chosen = [test for test in sharing if devices in test.on]
         name = f"batch-{'-'.join(devices)}"
         yield Test(
-            name, folder / name, f"all tests that run on {' and '.join(devices)}", "batch",
-            max(test.vcpus for test in chosen), _bare_of(chosen), "sometimes",
-            min(sum(test.seconds for test in chosen), _LONGEST_BATCH), (devices,), tuple(test.name for test in chosen),
+            name,
+            folder / name,
+            f"all tests that run on {' and '.join(devices)}",
+            "batch",
+            max(test.vcpus for test in chosen),
+            _bare_of(chosen),
+            "sometimes",
+            min(sum(test.seconds for test in chosen), _LONGEST_BATCH),
+            (devices,),
+            tuple(test.name for test in chosen),
         )
 
 
@@ -133,20 +175,30 @@ def _bare_of(tests):
 
 
 def _metadata():
-    """What Cargo.toml tells of each image: name, fields of Test, and the devices; every source file must be told of."""
+    """What Cargo.toml tells of each image: name, fields of Test, and the devices; every source file
+    must be told of.
+    """
     with open(SOURCE / "Cargo.toml", "rb") as file:
         known = tomllib.load(file)["package"]["metadata"]["tests"]
     if odd := names() ^ known.keys():
         raise console.Failure(
-            f"hvm-tests/src/tests and hvm-tests/Cargo.toml do not agree on {', '.join(sorted(odd))}",
+            "hvm-tests/src/tests and hvm-tests/Cargo.toml do not agree on"
+            f" {', '.join(sorted(odd))}",
             "Give each test one file and one table [package.metadata.tests.NAME].",
         )
-    return [(name, {key: known[name][key] for key in known[name] if key != "on"}, known[name]["on"]) for name in known]
+    return [
+        (name, {key: known[name][key] for key in known[name] if key != "on"}, known[name]["on"])
+        for name in known
+    ]
 
 
 def names():
     """The names of all tests, from their source files."""
-    return {source.stem.replace("_", "-") for source in (SOURCE / "src/tests").glob("*.rs") if source.stem != "mod"}
+    return {
+        source.stem.replace("_", "-")
+        for source in (SOURCE / "src/tests").glob("*.rs")
+        if source.stem != "mod"
+    }
 
 
 def _compile(tools, folder):
@@ -157,14 +209,20 @@ def _compile(tools, folder):
 
 
 def planned(program, devices, tests):
-    """The program with a plan: on which kinds of devices it runs which tests. An earlier plan is written over."""
+    """The program with a plan: on which kinds of devices it runs which tests. An earlier plan is
+    written over.
+    """
     text = f"devices {' '.join(devices)}\ntests {' '.join(tests)}\n".encode()
     if program.count(_PLAN_MARK) != 1:
-        raise console.Failure("the HVM tests' program has not one place for a plan", "See hvm-tests/src/plan.rs.")
+        raise console.Failure(
+            "the HVM tests' program has not one place for a plan", "See hvm-tests/src/plan.rs."
+        )
     if len(text) > _PLAN_ROOM:
-        raise console.Failure(f"a plan of {len(tests)} HVM tests does not fit", "Raise ROOM in hvm-tests/src/plan.rs.")
+        raise console.Failure(
+            f"a plan of {len(tests)} HVM tests does not fit", "Raise ROOM in hvm-tests/src/plan.rs."
+        )
     start = program.index(_PLAN_MARK) + len(_PLAN_MARK)
-    return program[:start] + text.ljust(_PLAN_ROOM, b"\0") + program[start + _PLAN_ROOM:]
+    return program[:start] + text.ljust(_PLAN_ROOM, b"\0") + program[start + _PLAN_ROOM :]
 
 
 def parts(test, lines):
@@ -186,9 +244,13 @@ def _part(name, printed, word, lines):
         last = (list(lines) or ["it printed nothing"])[-1]
         return Part(name, "MISSING", f"never began; the image's last line: {last}", ())
     if word is None:
-        return Part(name, "CRASH", f"no result; its last line: {(printed or ['none'])[-1]}", tuple(printed))
+        return Part(
+            name, "CRASH", f"no result; its last line: {(printed or ['none'])[-1]}", tuple(printed)
+        )
     reasons = [line for line in printed if _REASON.match(line)]
-    return Part(name, word, "" if word == "SUCCESS" else (reasons or ["no reason given"])[0], tuple(printed))
+    return Part(
+        name, word, "" if word == "SUCCESS" else (reasons or ["no reason given"])[0], tuple(printed)
+    )
 
 
 def _cargo(tools, *words):
@@ -206,8 +268,9 @@ def lint():
 def install(folder=INSTALLED, prefix=None, device=None):
     """Lays the tests out as an xtf-runner expects them, in FOLDER/tests; returns FOLDER.
 
-    `prefix` is where FOLDER will stand on the machine that runs them (FOLDER itself by default), `device` the
-    host address of the device to pass through; without one the tests have nothing to test and say SKIP.
+    `prefix` is where FOLDER will stand on the machine that runs them (FOLDER itself by default),
+    `device` the host address of the device to pass through; without one the tests have nothing to
+    test and say SKIP.
     """
     folder = Path(folder)
     prefix = Path(prefix or folder.resolve())
@@ -220,20 +283,33 @@ def install(folder=INSTALLED, prefix=None, device=None):
         file = f"test-{_ENVIRONMENT}-{test.name}"
         shutil.copyfile(test.image, place / file)
         (place / "info.json").write_text(json.dumps(information(test), indent=4) + "\n")
-        (place / f"{file}.cfg").write_text(configuration(test, prefix / "tests" / test.name / file, device))
+        (place / f"{file}.cfg").write_text(
+            configuration(test, prefix / "tests" / test.name / file, device)
+        )
     return folder
 
 
 def information(test):
     """What an xtf-runner reads from a test's info.json."""
-    return {"name": test.name, "category": test.category, "environments": [_ENVIRONMENT], "variations": []}
+    return {
+        "name": test.name,
+        "category": test.category,
+        "environments": [_ENVIRONMENT],
+        "variations": [],
+    }
 
 
 def configuration(test, image, device=None):
     """A test's configuration in xl's form."""
     lines = [
-        f'name="test-{_ENVIRONMENT}-{test.name}"', 'type="hvm"', f"vcpus={test.vcpus}", "memory=32",
-        f'firmware_override="{image}"', 'vga="none"', 'on_reboot="destroy"', *test.config.splitlines(),
+        f'name="test-{_ENVIRONMENT}-{test.name}"',
+        'type="hvm"',
+        f"vcpus={test.vcpus}",
+        "memory=32",
+        f'firmware_override="{image}"',
+        'vga="none"',
+        'on_reboot="destroy"',
+        *test.config.splitlines(),
     ]
     if device:
         lines.append(f'pci=["{device}"]')
@@ -254,7 +330,8 @@ class Outcome:
 def run_bare(test, emulator, tests=None, devices=None):
     """Runs one image on emulated hardware without Xen; `emulator` is a rig.emulator.Emulator.
 
-    `tests` are the names it is to run, if not all of its own, and `devices` the kinds to run them on.
+    `tests` are the names it is to run, if not all of its own, and `devices` the kinds to run them
+    on.
     """
     chosen = replace(test, tests=tuple(tests or test.tests), on=(tuple(devices or test.devices),))
     begin = time.monotonic()
@@ -262,7 +339,9 @@ def run_bare(test, emulator, tests=None, devices=None):
         image = Path(folder) / "image"
         image.write_bytes(planned(test.image.read_bytes(), chosen.devices, chosen.tests))
         with _hardware(chosen.devices, folder) as words:
-            output, late = _output([*emulator.command, *words, "-kernel", image], emulator.env, test.seconds)
+            output, late = _output(
+                [*emulator.command, *words, "-kernel", image], emulator.env, test.seconds
+            )
     return _judge(chosen, output, late, time.monotonic() - begin)
 
 
@@ -270,7 +349,12 @@ def _output(command, environment, seconds):
     """What QEMU printed, and whether it had to be stopped."""
     try:
         done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
         )
         output, late = done.stdout + done.stderr, False
     except subprocess.TimeoutExpired as stopped:
@@ -280,7 +364,9 @@ def _output(command, environment, seconds):
 
 @contextmanager
 def _hardware(kinds, folder):
-    """QEMU's words for a machine with devices of these kinds, and what they need beside it meanwhile."""
+    """QEMU's words for a machine with devices of these kinds, and what they need beside it
+    meanwhile.
+    """
     with ExitStack() as stack:
         found = [devices.DEVICES[kind] for kind in kinds]
         virtual = any(device.physical for device in found)
@@ -303,7 +389,12 @@ def _physical(device):
 
 
 def _words(device, folder):
-    words = [*device.extra, "-device", f"{device.model},addr={device.address.split(':')[1]}", *device.behind]
+    words = [
+        *device.extra,
+        "-device",
+        f"{device.model},addr={device.address.split(':')[1]}",
+        *device.behind,
+    ]
     return [word.replace("{folder}", str(folder)) for word in words]
 
 
@@ -314,7 +405,13 @@ def _judge(test, output, late, seconds):
     results = [match[1] for line in lines if (match := _RESULT.match(line))]
     if not results:
         last = (output.strip().splitlines() or ["it printed nothing"])[-1]
-        return Outcome("TIMEOUT" if late else "CRASH", f"no result; its last line: {last}", output, seconds, found)
+        return Outcome(
+            "TIMEOUT" if late else "CRASH",
+            f"no result; its last line: {last}",
+            output,
+            seconds,
+            found,
+        )
     reasons = [line for line in lines if _REASON.match(line)]
     reason = "" if results[-1] == "SUCCESS" else (reasons or ["no reason given"])[0]
     return Outcome(results[-1], reason, output, seconds, found)
@@ -326,10 +423,21 @@ def bare_tests(test, tests):
 
 
 def _main():
-    parser = argparse.ArgumentParser(prog="guests", description="Builds and lays out the HVM tests.")
-    parser.add_argument("--prefix", help="where the folder will stand on the machine that runs the tests")
-    parser.add_argument("--device", help="host address of the device to pass through, such as 0000:00:04.0")
-    parser.add_argument("--bare", nargs="*", metavar="NAME", help="run these (or all) on emulated hardware without Xen")
+    parser = argparse.ArgumentParser(
+        prog="guests", description="Builds and lays out the HVM tests."
+    )
+    parser.add_argument(
+        "--prefix", help="where the folder will stand on the machine that runs the tests"
+    )
+    parser.add_argument(
+        "--device", help="host address of the device to pass through, such as 0000:00:04.0"
+    )
+    parser.add_argument(
+        "--bare",
+        nargs="*",
+        metavar="NAME",
+        help="run these (or all) on emulated hardware without Xen",
+    )
     options = parser.parse_args()
     if options.bare is None:
         folder = install(prefix=options.prefix, device=options.device)
@@ -339,12 +447,18 @@ def _main():
 
 
 def _run_all_bare(wanted):
-    """Runs the named images, or all batches and what is in none; prints one line for each test that is not passed."""
+    """Runs the named images, or all batches and what is in none; prints one line for each test that
+    is not passed.
+    """
     tests = build()
     if unknown := set(wanted) - tests.keys():
-        raise console.Failure(f"there is no HVM test {', '.join(sorted(unknown))}", f"There are {', '.join(tests)}.")
+        raise console.Failure(
+            f"there is no HVM test {', '.join(sorted(unknown))}", f"There are {', '.join(tests)}."
+        )
     batched = {name for test in tests.values() if test.batch for name in test.tests}
-    chosen = [tests[name] for name in wanted] or [t for t in tests.values() if t.batch or t.functional and t.name not in batched]
+    chosen = [tests[name] for name in wanted] or [
+        t for t in tests.values() if t.batch or t.functional and t.name not in batched
+    ]
     qemu = emulator.find(debian.Archive().ready())
     outcomes = [_report_bare(test, tests, qemu) for test in chosen]
     if wanted:

@@ -26,8 +26,10 @@ _HEAD = """\
 <!-- SPDX-License-Identifier: GPL-2.0-only -->
 # Guards and their tests
 
-Each line is one guard and the tests that fail when it alone is taken out. `scripts/test mutants` takes them out one by one, in a copy, and sees the tests fail. What is
-taken out, to the letter, stands in [tests/guards.toml](../tests/guards.toml), of which this page is made. Numbers are those of the invariants in
+Each line is one guard and the tests that fail when it alone is taken out. `scripts/test mutants` \
+takes them out one by one, in a copy, and sees the tests fail. What is
+taken out, to the letter, stands in [tests/guards.toml](../tests/guards.toml), of which this page \
+is made. Numbers are those of the invariants in
 [threat-model.md](threat-model.md#invariants). Tests named with slashes run on the emulated machine.
 
 | guard | invariant | where | tests that fail without it |

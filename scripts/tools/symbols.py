@@ -24,6 +24,9 @@ def read(file=LIST):
         if not words:
             continue
         if len(words) != 2 or words[0] not in names:
-            raise console.Failure(f"{file.name} line {number} is '{line.strip()}'", "Write 'export NAME' or 'import NAME'.")
+            raise console.Failure(
+                f"{file.name} line {number} is '{line.strip()}'",
+                "Write 'export NAME' or 'import NAME'.",
+            )
         names[words[0]].add(words[1])
     return Symbols(frozenset(names["export"]), frozenset(names["import"]))

@@ -98,7 +98,9 @@ def _device(text):
 
 
 def _named(words):
-    """The hypervisor that the words name, checked; None for Debian's own, and where none is needed."""
+    """The hypervisor that the words name, checked; None for Debian's own, and where none is
+    needed.
+    """
     if words.command == "prepare":
         return None
     if words.command == "boot" and not words.file:

@@ -24,12 +24,14 @@ class Device:
     """An emulated device that can be passed through."""
 
     address: str  # BUS:DEVICE.FUNCTION in the machine; bus 00
-    model: str  # QEMU's name and properties, as after -device; {folder} is the machine's own; '' has no words of its own
+    # QEMU's name and properties, as after -device; {folder} is the machine's own; '' has no words
+    # of its own
+    model: str
     extra: tuple = ()  # further words of QEMU's command line before it: a drive, a network
     behind: tuple = ()  # further words after it: what is plugged into it
-    disk: int = (
-        0  # MiB of the disk {folder}/ADDRESS, made for each start of the machine; it begins with `pattern()`
-    )
+    # MiB of the disk {folder}/ADDRESS, made for each start of the machine; it begins with
+    # `pattern()`
+    disk: int = 0
     others: (
         tuple
     ) = ()  # addresses of its further functions, each a Device of its own on the command line

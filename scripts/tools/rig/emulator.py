@@ -169,7 +169,9 @@ def _complaints(emulator):
 
 
 def unpacked_xen(file, folder):
-    """Xen as QEMU boots it: the multiboot ELF inside a xen.gz (or a plain one), placed in a folder."""
+    """Xen as QEMU boots it: the multiboot ELF inside a xen.gz (or a plain one), placed in a
+    folder.
+    """
     try:
         data = Path(file).read_bytes()
         if data[:2] == b"\x1f\x8b":
@@ -198,7 +200,10 @@ def command(emulator, files, setup):
     hidden = "".join(
         f"(0000:{a})" for device in setup["devices"] if device.hidden for a in device.addresses
     )
-    dom0 = f"{files.kernel.vmlinux} console=hvc0 loglevel=4 {processors.dom0_options} {setup['dom0_options']}"
+    dom0 = (
+        f"{files.kernel.vmlinux} console=hvc0 loglevel=4 {processors.dom0_options}"
+        f" {setup['dom0_options']}"
+    )
     dom0 += f" xen-pciback.hide={hidden}"
     if files.dom0_ramdisk is None:
         dom0 += " root=/dev/vda rw rootfstype=ext4 init=/init"

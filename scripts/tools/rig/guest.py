@@ -63,7 +63,8 @@ class Break:
 class Result:
     """What became of a guest."""
 
-    status: str  # SUCCESS, SKIP, ERROR, FAILURE, CRASH or TIMEOUT; of a paused guest SUCCESS: it was set up
+    # SUCCESS, SKIP, ERROR, FAILURE, CRASH or TIMEOUT; of a paused guest SUCCESS: it was set up
+    status: str
     reason: str  # one sentence, '' on success
     console: list = field(default_factory=list)  # what the guest printed, line by line
     config_writes: list = field(
@@ -153,7 +154,9 @@ def config(guest, image, cpus):
 
 
 def _program(guest, image):
-    """What the guest starts. QEMU opens Linux' files where it runs: in the stub domain's ramdisk."""
+    """What the guest starts. QEMU opens Linux' files where it runs: in the stub domain's
+    ramdisk.
+    """
     if guest.image:
         return [f'firmware_override="{image}"']
     words = f"{_LINUX} {guest.linux}"

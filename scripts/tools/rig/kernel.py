@@ -129,7 +129,9 @@ def _make_stock(archive, package, folder):
 
 
 def _closure(modules, names):
-    """Module files, each after those it depends on, from modules.dep; built-in ones are left out."""
+    """Module files, each after those it depends on, from modules.dep; built-in ones are left
+    out.
+    """
     needs = {}
     for line in (modules / "modules.dep").read_text().splitlines():
         file, _, rest = line.partition(":")

@@ -106,7 +106,9 @@ class Life:
                 agent.ask("quiet", device=device)
 
     def _set_pciback(self, device):
-        """Sets pciback's mode for a device; `permissive` is libxl's to set, from the configuration."""
+        """Sets pciback's mode for a device; `permissive` is libxl's to set, from the
+        configuration.
+        """
         if self.guest.pciback == "interrupt-control":
             command = f"echo 0000:{device} > {PCIBACK}/allow_interrupt_control"
             status, output = self.machine.agent.run(command)
@@ -168,7 +170,9 @@ class Life:
         return f"/local/domain/{self.stub_domain()}/data"
 
     def begin_command(self, command):
-        """Starts a shell command in dom0 that runs beside; returns its number, for `end_command`."""
+        """Starts a shell command in dom0 that runs beside; returns its number, for
+        `end_command`.
+        """
         return self.machine.agent.ask("begin", command=command)
 
     def end_command(self, number, seconds=COMMAND_SECONDS):
@@ -257,7 +261,8 @@ class Life:
                 raise Unexpected(self.outcome.reason)
         self.outcome.stacks = self.machine.stacks()
         raise Unexpected(
-            f"the guest did not say '{beginning}' in {self.guest.timeout:.0f}s; its last line: {self._last()}"
+            f"the guest did not say '{beginning}' in {self.guest.timeout:.0f}s;"
+            f" its last line: {self._last()}"
         )
 
     def detach(self, device):

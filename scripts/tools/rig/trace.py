@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 
 # thread@seconds:pci_cfg_write NAME BUS:SLOT.FUNCTION @REGISTER <- VALUE
 _CONFIG = re.compile(
-    r"^(\d+)@(\d+\.\d+):pci_cfg_write \S+ ([0-9a-f]+):([0-9a-f]+)\.([0-7]) @0x([0-9a-f]+) <- 0x([0-9a-f]+)$"
+    r"^(\d+)@(\d+\.\d+):pci_cfg_write \S+ ([0-9a-f]+):([0-9a-f]+)\.([0-7])"
+    r" @0x([0-9a-f]+) <- 0x([0-9a-f]+)$"
 )
 # thread@seconds:memory_region_ops_write cpu CPU mr POINTER addr ADDRESS value VALUE size SIZE name
 # 'msix-table'
 _TABLE = re.compile(
-    r"^\d+@(\d+\.\d+):memory_region_ops_write cpu (-?\d+) mr \S+ addr 0x([0-9a-f]+) value 0x([0-9a-f]+)"
-    r" size (\d+) name 'msix-(?:table|pba)'$"
+    r"^\d+@(\d+\.\d+):memory_region_ops_write cpu (-?\d+) mr \S+ addr 0x([0-9a-f]+)"
+    r" value 0x([0-9a-f]+) size (\d+) name 'msix-(?:table|pba)'$"
 )
 # What a machine traces from its start.
 EVENTS = ("pci_cfg_write",)
@@ -57,7 +58,8 @@ class TableWrite:
     time: float  # seconds of the host's clock
     device: str  # host address in the machine, BUS:DEVICE.FUNCTION
     vector: int | None  # the entry; None for the pending bits
-    register: int  # byte offset in the entry: 0 and 4 address, 8 data, 12 vector control; or in the pending bits
+    # byte offset in the entry: 0 and 4 address, 8 data, 12 vector control; or in the pending bits
+    register: int
     value: int
     size: int  # bytes
     cpu: int | None  # the machine's CPU that did it; None when no CPU did

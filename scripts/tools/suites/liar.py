@@ -203,7 +203,9 @@ class Run:
 
 
 class Assignments:
-    """A device that lies in each way is assigned to a guest that is not let run, again and again."""
+    """A device that lies in each way is assigned to a guest that is not let run, again and
+    again.
+    """
 
     def __init__(self):
         self.seen = Seen()

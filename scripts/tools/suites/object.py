@@ -15,7 +15,9 @@ SUITE = "object"
 
 
 def run(into, everything=False):
-    """Runs the suite; results go into the report `into`. `everything` adds `option-off-is-stock`."""
+    """Runs the suite; results go into the report `into`. `everything` adds
+    `option-off-is-stock`.
+    """
     with into.stage("object: the object and its gate", SUITE):
         begin = time.monotonic()
         unit = module.build()

@@ -494,7 +494,8 @@ def _missing(name):
             []
             if silent(result)
             else [
-                f"the interrupts came, or the guest failed otherwise ({result.status}: {result.reason})"
+                "the interrupts came, or the guest failed otherwise"
+                f" ({result.status}: {result.reason})"
             ]
         )
         return {
@@ -562,7 +563,9 @@ def _lies(images, lies):
 
 
 def _lie(images, lie):
-    """A guest whose device lied while it was assigned, and that looks at what is beside its table."""
+    """A guest whose device lied while it was assigned, and that looks at what is beside its
+    table.
+    """
     one = liar.Run(lie)
     return Probe(
         f"lies/{lie.name}",

@@ -59,7 +59,9 @@ class CoverageTest(unittest.TestCase):
         return coverage.files(LCOV.format(folder=self.folder), self.folder)
 
     def test_lines_of_the_core_outside_its_tests_count(self):
-        self.assertEqual(self.read(), [coverage.File("access.rs", 1), coverage.File("msi.rs", 3, (2, 3))])
+        self.assertEqual(
+            self.read(), [coverage.File("access.rs", 1), coverage.File("msi.rs", 3, (2, 3))]
+        )
         self.assertEqual(coverage.percent(self.read()), 50)
 
     def test_too_little_is_a_finding_and_nothing_is_too_little(self):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""README.md and docs/ name only what exists: links, headings, files, log lines, guests; the picture is its source's."""
+"""README.md and docs/ name only what exists: links, headings, files, log lines, guests; the picture
+is its source's.
+"""
 
 import re
 import subprocess
@@ -45,19 +47,34 @@ def missing_files(page):
 def source():
     """The text of the module, its tests, the series and the scripts."""
     folders = [paths.TOP / name for name in ("src", "tests", "xen-patches", "scripts", "rig")]
-    return "".join(f.read_text() for folder in folders for f in folder.rglob("*") if f.is_file() and f.suffix != ".pyc")
+    return "".join(
+        f.read_text()
+        for folder in folders
+        for f in folder.rglob("*")
+        if f.is_file() and f.suffix != ".pyc"
+    )
 
 
 def unknown_names(page, text):
     """The names of functions and the like that a page uses and `text` lacks."""
-    for name in sorted(set(re.findall(r"`((?:[A-Za-z]\w*::)*[a-z]\w*_\w+|(?:[A-Za-z]\w*::)+\w+)!?`", page.read_text()))):
+    for name in sorted(
+        set(
+            re.findall(
+                r"`((?:[A-Za-z]\w*::)*[a-z]\w*_\w+|(?:[A-Za-z]\w*::)+\w+)!?`", page.read_text()
+            )
+        )
+    ):
         if not re.search(rf"\b{name.split('::')[-1]}\b", text):
             yield f"{page.name}: {name}"
 
 
 def log_texts():
     """What the module can say in Xen's log."""
-    sources = [paths.TOP / "src/core/message.rs", paths.TOP / "src/host/managed.rs", paths.TOP / "src/host/refusals.rs"]
+    sources = [
+        paths.TOP / "src/core/message.rs",
+        paths.TOP / "src/host/managed.rs",
+        paths.TOP / "src/host/refusals.rs",
+    ]
     return [text for source in sources for text in re.findall(r'c"([^"]+)"', source.read_text())]
 
 
@@ -94,7 +111,10 @@ class Docs(unittest.TestCase):
 
     def test_picture_is_drawn_from_its_source(self):
         done = subprocess.run(
-            [sys.executable, "-B", paths.TOP / "docs/figures/draw.py", "--check"], capture_output=True, text=True, check=False
+            [sys.executable, "-B", paths.TOP / "docs/figures/draw.py", "--check"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 

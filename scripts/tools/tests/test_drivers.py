@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The suite of Linux drivers: what a guest's lines, Xen's lists and the view from outside are taken for."""
+"""The suite of Linux drivers: what a guest's lines, Xen's lists and the view from outside are taken
+for.
+"""
 
 import unittest
 
@@ -8,7 +10,11 @@ from tools.rig import DEVICES, Break, Layout, Result, Write
 from tools.suites import drivers
 
 NVME = DEVICES["nvme"].address
-LINES = ["Test: nvme/stock-driver", "Failure: no interrupt came", "Result of nvme/stock-driver: FAILURE"]
+LINES = [
+    "Test: nvme/stock-driver",
+    "Failure: no interrupt came",
+    "Result of nvme/stock-driver: FAILURE",
+]
 
 
 def write(when, device=NVME):
@@ -18,7 +24,9 @@ def write(when, device=NVME):
 class Findings(unittest.TestCase):
     def _of(self, step, lines, status="SUCCESS", left=()):
         scenario = next(s for s in drivers.SCENARIOS if step in s.shows)
-        return drivers.findings(scenario, "nvme", step, Result(status, "why", console=lines), list(left))
+        return drivers.findings(
+            scenario, "nvme", step, Result(status, "why", console=lines), list(left)
+        )
 
     def test_a_step_passes_by_its_own_word_only(self):
         self.assertEqual(self._of("stock-driver", ["Result of nvme/stock-driver: SUCCESS"]), [])
@@ -33,7 +41,9 @@ class Findings(unittest.TestCase):
 
     def test_a_destroyed_guest_leaves_nothing(self):
         self.assertEqual(self._of("destroy", []), [])
-        self.assertEqual(self._of("destroy", [], left=["left behind: MSI 30"]), ["left behind: MSI 30"])
+        self.assertEqual(
+            self._of("destroy", [], left=["left behind: MSI 30"]), ["left behind: MSI 30"]
+        )
         self.assertTrue(self._of("destroy", [], status="FAILURE"))
 
 
@@ -64,7 +74,10 @@ class Outside(unittest.TestCase):
 
 class Names(unittest.TestCase):
     def _chosen(self, *names):
-        return [(boot.name, *(s.name for s in boot.scenarios)) for boot in drivers.select(drivers.plan(True), names)]
+        return [
+            (boot.name, *(s.name for s in boot.scenarios))
+            for boot in drivers.select(drivers.plan(True), names)
+        ]
 
     def test_a_scenario_is_asked_for_on_one_machine_or_all(self):
         self.assertEqual(self._chosen("debug/unplug"), [("debug", "unplug")])

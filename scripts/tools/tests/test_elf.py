@@ -42,11 +42,20 @@ class ElfTest(unittest.TestCase):
     def test_symbols(self):
         self.assertEqual(self.named(self.unit.functions), {"first", "second", "third"})
         self.assertEqual({s.name for s in self.unit.symbols if s.is_global}, {"first", "outside"})
-        self.assertEqual({s.name for s in self.unit.symbols if not s.defined and s.name}, {"outside"})
+        self.assertEqual(
+            {s.name for s in self.unit.symbols if not s.defined and s.name}, {"outside"}
+        )
 
     def test_relocations_are_readelfs(self):
-        text = subprocess.run(["readelf", "-rW", self.file], capture_output=True, text=True, check=True).stdout
-        told = [(int(at, 16), kind) for at, kind in re.findall(r"^([0-9a-f]{16})\s+\S+\s+R_X86_64_(\w+)", text, re.MULTILINE)]
+        text = subprocess.run(
+            ["readelf", "-rW", self.file], capture_output=True, text=True, check=True
+        ).stdout
+        told = [
+            (int(at, 16), kind)
+            for at, kind in re.findall(
+                r"^([0-9a-f]{16})\s+\S+\s+R_X86_64_(\w+)", text, re.MULTILINE
+            )
+        ]
         self.assertEqual(sorted(told), sorted((r.offset, r.kind) for r in self.unit.relocations))
 
     def test_instructions_cover_all_code(self):
@@ -58,14 +67,19 @@ class ElfTest(unittest.TestCase):
         # `second` by lea, `third` by data; `first` by itself; and a call alone takes none.
         self.assertEqual(self.named(self.unit.address_taken), {"first", "second", "third"})
         calls = self.file.with_name("calls.o")
-        plain = SOURCE.replace("lea second(%rip)", "lea 8(%rsp)").replace("lea first(%rip)", "lea 8(%rsp)")
+        plain = SOURCE.replace("lea second(%rip)", "lea 8(%rsp)").replace(
+            "lea first(%rip)", "lea 8(%rsp)"
+        )
         plain = plain.replace(".quad third, outside", "")
         subprocess.run(["as", "--64", "-o", calls, "-"], input=plain, text=True, check=True)
         self.assertEqual(elf.Object(calls).address_taken, set())
 
     def test_refuses_what_is_no_object(self):
         image = self.file.with_name("image")
-        subprocess.run(["ld", "-e", "first", "--unresolved-symbols=ignore-all", "-o", image, self.file], check=True)
+        subprocess.run(
+            ["ld", "-e", "first", "--unresolved-symbols=ignore-all", "-o", image, self.file],
+            check=True,
+        )
         with self.assertRaisesRegex(console.Failure, "no relocatable x86-64 object"):
             elf.Object(image)
 

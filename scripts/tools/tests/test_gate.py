@@ -35,7 +35,9 @@ datum: .ascii "a message for the log"
 callback: .quad taken
     .text
 """
-LISTED = symbols.Symbols(frozenset({"msitrap_entry"}), frozenset({"msitrap_xen_service", "memcpy", "memset"}))
+LISTED = symbols.Symbols(
+    frozenset({"msitrap_entry"}), frozenset({"msitrap_xen_service", "memcpy", "memset"})
+)
 
 # rule -> pieces of assembly, each of which breaks that rule alone.
 BREAKERS = {
@@ -47,14 +49,32 @@ BREAKERS = {
         "ud2",
     ),
     "no-vector-registers": (
-        "movups (%rdi), %xmm0", "vpaddd %ymm1, %ymm2, %ymm3", "movq %mm0, %rax", "fldz", "fninit", "emms",
-        "ldmxcsr (%rdi)", "vzeroupper", "xsave (%rdi)",
+        "movups (%rdi), %xmm0",
+        "vpaddd %ymm1, %ymm2, %ymm3",
+        "movq %mm0, %rax",
+        "fldz",
+        "fninit",
+        "emms",
+        "ldmxcsr (%rdi)",
+        "vzeroupper",
+        "xsave (%rdi)",
     ),
-    "no-red-zone": ("mov %eax, -0x8(%rsp)", "mov -0x10(%rsp,%rax,8), %rdx", "lea -0x18(%rsp), %rdi"),
-    "text-is-relative": ("movabs $datum, %rax", "mov $datum, %edi", "mov $datum, %rdi", "mov datum(,%rax,8), %rdi"),
+    "no-red-zone": (
+        "mov %eax, -0x8(%rsp)",
+        "mov -0x10(%rsp,%rax,8), %rdx",
+        "lea -0x18(%rsp), %rdi",
+    ),
+    "text-is-relative": (
+        "movabs $datum, %rax",
+        "mov $datum, %edi",
+        "mov $datum, %rdi",
+        "mov datum(,%rax,8), %rdi",
+    ),
     "data-is-plain": (".section .data\n .long datum", ".section .rodata\n .word datum"),
     "no-got": (
-        "mov datum@GOTPCREL(%rip), %rax", "cmpq $0, datum@GOTPCREL(%rip)", ".section .data\n .quad datum@GOT",
+        "mov datum@GOTPCREL(%rip), %rax",
+        "cmpq $0, datum@GOTPCREL(%rip)",
+        ".section .data\n .quad datum@GOT",
     ),
     "landing-pads": (
         ".type bare, @function\nbare: nop\n .section .data.rel.ro\n .quad bare",
@@ -65,13 +85,29 @@ BREAKERS = {
         "endbr32",
         ".byte 0x66, 0x0f, 0x1f, 0x01",
     ),
-    "indirect-thunks": ("call *%rax", "jmp *0x8(%rdi)", "notrack jmp *%rcx", "call *callback(%rip)"),
+    "indirect-thunks": (
+        "call *%rax",
+        "jmp *0x8(%rdi)",
+        "notrack jmp *%rcx",
+        "call *callback(%rip)",
+    ),
     "return-thunks": ("ret", "ret $8", "rep ret", "iretq", "lretq"),
     "imports": ("call msitrap_xen_other", "jmp __x86_indirect_thunk_array", "call memchr"),
-    "exports": (".globl seen\nseen: nop", ".weak seen\nseen: nop", ".globl seen\n .hidden seen\nseen: nop"),
+    "exports": (
+        ".globl seen\nseen: nop",
+        ".weak seen\nseen: nop",
+        ".globl seen\n .hidden seen\nseen: nop",
+    ),
     "no-writable-code": (),
-    "no-constructors": ('.section .init_array, "aw"\n .quad taken', '.section .ctors, "aw"\n .quad taken'),
-    "no-thread-local": ('.section .tbss, "awT", @nobits\n .zero 8', "mov %fs:0, %rax", "mov %gs:(%rdi), %rax"),
+    "no-constructors": (
+        '.section .init_array, "aw"\n .quad taken',
+        '.section .ctors, "aw"\n .quad taken',
+    ),
+    "no-thread-local": (
+        '.section .tbss, "awT", @nobits\n .zero 8',
+        "mov %fs:0, %rax",
+        "mov %gs:(%rdi), %rax",
+    ),
     "known-sections": ('.section .other, "a"\n .byte 1', '.section .text.late, "ax"\n nop'),
     "small-frames": ("sub $0x408, %rsp", "lea -0x1000(%rsp), %rsp"),
     "short-names": ("x" * (module.LONGEST_NAME + 1) + ": nop",),
@@ -86,7 +122,9 @@ class GateTest(unittest.TestCase):
 
     def assemble(self, source):
         target = self.folder / "unit.o"
-        subprocess.run(["as", "--64", "-o", target, "-"], input=f"{source}\n", text=True, check=True)
+        subprocess.run(
+            ["as", "--64", "-o", target, "-"], input=f"{source}\n", text=True, check=True
+        )
         return target
 
     def broken(self, unit, listed=LISTED, mitigations=module.Mitigations()):
@@ -100,7 +138,9 @@ class GateTest(unittest.TestCase):
         self.assertEqual(self.broken(self.assemble(GOOD)), {})
 
     def test_each_rule_has_a_breaker(self):
-        self.assertEqual(sorted(BREAKERS), sorted(rule.__name__.replace("_", "-") for rule in gate.RULES))
+        self.assertEqual(
+            sorted(BREAKERS), sorted(rule.__name__.replace("_", "-") for rule in gate.RULES)
+        )
 
     def test_executable_stack(self):
         unit = self.assemble(GOOD.replace('GNU-stack, ""', 'GNU-stack, "x"'))
@@ -108,7 +148,9 @@ class GateTest(unittest.TestCase):
 
     def test_writable_code(self):
         unit = self.assemble(GOOD)
-        subprocess.run(["objcopy", "--set-section-flags", ".text=alloc,load,code", unit], check=True)
+        subprocess.run(
+            ["objcopy", "--set-section-flags", ".text=alloc,load,code", unit], check=True
+        )
         self.assert_only("no-writable-code", self.broken(unit))
 
     def test_unused_import(self):
@@ -124,7 +166,9 @@ class GateTest(unittest.TestCase):
         plain = GOOD.replace("    endbr64\n", "").replace("jmp __x86_return_thunk", "ret")
         plain = plain.replace("call __x86_indirect_thunk_r11", "call *%r11")
         self.assertEqual(self.broken(self.assemble(plain), mitigations=off), {})
-        self.assertEqual(list(self.broken(self.assemble(GOOD), mitigations=off)), ["landing-pads", "imports"])
+        self.assertEqual(
+            list(self.broken(self.assemble(GOOD), mitigations=off)), ["landing-pads", "imports"]
+        )
 
     def test_all_findings_are_named(self):
         findings = self.broken(self.assemble(GOOD + "ret\n nop\n ret"))
@@ -145,6 +189,7 @@ class GateTest(unittest.TestCase):
 def _breaker(rule, piece):
     def test(self):
         self.assert_only(rule, self.broken(self.assemble(f"{GOOD}\n{piece}")))
+
     return test
 
 

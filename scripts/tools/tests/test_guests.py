@@ -8,7 +8,9 @@ from tools import console, guests
 from tools.rig import DEVICES
 
 PROGRAM = b"before" + guests._PLAN_MARK + bytes(guests._PLAN_ROOM) + b"after"
-BATCH = guests.Test("batch-edu", Path("x"), "", "batch", 1, "yes", "sometimes", 60, tests=("one", "two", "three"))
+BATCH = guests.Test(
+    "batch-edu", Path("x"), "", "batch", 1, "yes", "sometimes", 60, tests=("one", "two", "three")
+)
 
 
 def described():
@@ -28,7 +30,9 @@ class Plans(unittest.TestCase):
         self.assertTrue(image.endswith(b"\0after"))
 
     def test_later_plan_replaces_the_earlier(self):
-        image = guests.planned(guests.planned(PROGRAM, ("edu",), ("one", "two")), ("nvme",), ("three",))
+        image = guests.planned(
+            guests.planned(PROGRAM, ("edu",), ("one", "two")), ("nvme",), ("three",)
+        )
         self.assertEqual(image, guests.planned(PROGRAM, ("nvme",), ("three",)))
 
     def test_program_without_a_place_is_refused(self):
@@ -48,7 +52,9 @@ class Metadata(unittest.TestCase):
     def test_every_pair_of_test_and_devices_is_in_one_image(self):
         tests = described()
         wanted = {(name, on) for name, test in tests.items() if test.shared for on in test.on}
-        batched = [(name, batch.devices) for batch in tests.values() if batch.batch for name in batch.tests]
+        batched = [
+            (name, batch.devices) for batch in tests.values() if batch.batch for name in batch.tests
+        ]
         self.assertEqual(sorted(batched), sorted(wanted))
 
     def test_device_that_must_stay_off_shares_no_image(self):
@@ -64,10 +70,14 @@ class Metadata(unittest.TestCase):
     def test_nothing_runs_after_what_ends_the_guest(self):
         tests = described()
         for batch in (test for test in tests.values() if test.batch):
-            self.assertEqual([name for name in batch.tests[:-1] if tests[name].ends], [], batch.name)
+            self.assertEqual(
+                [name for name in batch.tests[:-1] if tests[name].ends], [], batch.name
+            )
 
     def test_only_the_last_configuration_line_is_the_tests(self):
-        test = guests.Test("x", Path("x"), "", "functional", 1, "no", "sometimes", 60, config="hvm_pirq=1")
+        test = guests.Test(
+            "x", Path("x"), "", "functional", 1, "no", "sometimes", 60, config="hvm_pirq=1"
+        )
         self.assertEqual(guests.configuration(test, "/image").splitlines()[-1], "hvm_pirq=1")
 
     def test_batch_has_the_cpus_of_its_tests(self):
@@ -83,8 +93,16 @@ class Metadata(unittest.TestCase):
 
 class Parts(unittest.TestCase):
     def test_all_ended(self):
-        lines = ["Test: one", "Result of one: SUCCESS", "Test: two", "Failure: x", "Result of two: FAILURE",
-                 "Test: three", "Result of three: SKIP", "Test result: FAILURE"]
+        lines = [
+            "Test: one",
+            "Result of one: SUCCESS",
+            "Test: two",
+            "Failure: x",
+            "Result of two: FAILURE",
+            "Test: three",
+            "Result of three: SKIP",
+            "Test result: FAILURE",
+        ]
         self.assertEqual(statuses(lines), ["SUCCESS", "FAILURE", "SKIP"])
         self.assertEqual(guests.parts(BATCH, lines)[1].reason, "Failure: x")
 

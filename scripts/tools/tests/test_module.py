@@ -51,7 +51,11 @@ class ModuleTest(unittest.TestCase):
         for on in (module.Mitigations(), module.Mitigations(False, False, False)):
             with self.subTest(on):
                 demands = gate.Demands(symbols.read(), on)
-                broken = {r.rule: r.findings for r in gate.check(module.build(on), demands) if not r.passed}
+                broken = {
+                    r.rule: r.findings
+                    for r in gate.check(module.build(on), demands)
+                    if not r.passed
+                }
                 self.assertEqual(broken, {})
 
 

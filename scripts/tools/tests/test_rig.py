@@ -28,7 +28,10 @@ FAULT = """\
 
 class Trace(unittest.TestCase):
     def test_a_write_names_its_device_register_value_and_cpu(self):
-        text = "71@1795465053.691545:pci_cfg_write edu 00:1f.0 @0x42 <- 0x81\n72@5.5:pci_cfg_write edu 00:04.0 @0x4 <- 0x103\n"
+        text = (
+            "71@1795465053.691545:pci_cfg_write edu 00:1f.0 @0x42 <- 0x81\n"
+            "72@5.5:pci_cfg_write edu 00:04.0 @0x4 <- 0x103\n"
+        )
         self.assertEqual(
             trace.parse(text, {71: 0}),
             [(1795465053.691545, "00:1f.0", 0x42, 0x81, 0), (5.5, "00:04.0", 0x04, 0x103, None)],
@@ -43,7 +46,10 @@ class Trace(unittest.TestCase):
 class Tables(unittest.TestCase):
     MSIX = devices.Msix(0x40, 65, 0xFEBF2000, 0, 0x2000, 0xFEBF3000, 0, 0x3000)
     LAYOUTS = {"00:0b.0": devices.Layout(None, MSIX), "00:04.0": devices.Layout(None, None)}
-    LINE = "71@5.25:memory_region_ops_write cpu {} mr 0x5555 addr {:#x} value 0x4000 size 4 name '{}'\n"
+    LINE = (
+        "71@5.25:memory_region_ops_write cpu {} mr 0x5555 addr {:#x} value 0x4000 size 4"
+        " name '{}'\n"
+    )
 
     def _found(self, cpu, address, name="msix-table"):
         return trace.parse_tables(self.LINE.format(cpu, address, name), self.LAYOUTS)
@@ -112,8 +118,10 @@ class EmulatorFault(unittest.TestCase):
 
 class End(unittest.TestCase):
     SAID = (
-        "2026-11-24T22:05:13.0Z qemu-system-x86_64: warning: TCG doesn't support requested feature: CPUID\n"
-        "2026-11-24T22:05:13.1Z qemu-system-x86_64: -device e1000e,addr=04.0: PCI: slot 4 function 0 not available\n"
+        "2026-11-24T22:05:13.0Z qemu-system-x86_64: warning: TCG doesn't support requested feature:"
+        " CPUID\n"
+        "2026-11-24T22:05:13.1Z qemu-system-x86_64: -device e1000e,addr=04.0: PCI: slot 4"
+        " function 0 not available\n"
     )
 
     def test_what_qemu_complained_of_is_told(self):

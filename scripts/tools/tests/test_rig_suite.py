@@ -219,7 +219,10 @@ class JudgeTest(unittest.TestCase):
         self.assertTrue(rig.left([], []))
 
     def test_a_line_that_another_breaks_is_read_again(self):
-        whole = "(XEN)    IRQ:  32 vec:71 PCI-MSI/-X      status=010 aff:{0}/{0} in-flight=0 d0:224(---)"
+        whole = (
+            "(XEN)    IRQ:  32 vec:71 PCI-MSI/-X      status=010 aff:{0}/{0} in-flight=0"
+            " d0:224(---)"
+        )
         said = iter(("", whole.split("in-flight")[0] + "(XEN) other", "", whole))
         self.assertEqual(
             rig.interrupts(mock.Mock(monitor=lambda _command: next(said))), ["IRQ 32 of d0"]
@@ -229,8 +232,10 @@ class JudgeTest(unittest.TestCase):
         lines = (
             "(XEN)  MSI-X   26 vec=d8  fixed  edge   assert phys    cpu dest=00000000 mask=1/  /0",
             "(XEN)  MSI-X   26 vec=31  fixed  edge   assert phys    cpu dest=00000001 mask=0/ G/0",
-            "(XEN)    IRQ:  26 vec:d8 PCI-MSI/-X      status=010 aff:{0}/{0} in-flight=0 d0:230(---)",
-            "(XEN)    IRQ:  26 vec:31 PCI-MSI/-X      status=030 aff:{0-1}/{0} in-flight=1 d0:230(---)",
+            "(XEN)    IRQ:  26 vec:d8 PCI-MSI/-X      status=010 aff:{0}/{0} in-flight=0"
+            " d0:230(---)",
+            "(XEN)    IRQ:  26 vec:31 PCI-MSI/-X      status=030 aff:{0-1}/{0} in-flight=1"
+            " d0:230(---)",
         )
         self.assertEqual(
             [rig.interrupt(line) for line in lines], ["MSI-X 26"] * 2 + ["IRQ 26 of d0"] * 2

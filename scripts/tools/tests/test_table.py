@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The table of devices: every cell comes from results, and README.md holds what a program put there."""
+"""The table of devices: every cell comes from results, and README.md holds what a program put
+there.
+"""
 
 import contextlib
 import io
@@ -13,13 +15,23 @@ from tools.rig import Layout
 from tools.rig.devices import Msi, Msix
 
 RESULTS = {
-    "bare/nvme/msix-deliver": "fail", "bare/nvme/outside": "fail",
-    "amd-vi/nvme/msix-deliver": "pass", "amd-vi/nvme/msix-pba": "fail", "amd-vi/nvme/msix-odd": "skip",
-    "amd-vi/nvme/ran": "pass", "amd-vi/nvme/outside": "pass", "amd-vi/nvme/learned": "pass",
+    "bare/nvme/msix-deliver": "fail",
+    "bare/nvme/outside": "fail",
+    "amd-vi/nvme/msix-deliver": "pass",
+    "amd-vi/nvme/msix-pba": "fail",
+    "amd-vi/nvme/msix-odd": "skip",
+    "amd-vi/nvme/ran": "pass",
+    "amd-vi/nvme/outside": "pass",
+    "amd-vi/nvme/learned": "pass",
     "debug/nvme/msix-deliver": "fail",
-    "amd-vi/edu/msi-deliver": "pass", "amd-vi/edu/outside": "pass", "vt-d/edu/outside": "fail",
-    "amd-vi/edu/msi-enable-unprogrammed": "pass", "amd-vi/edu/msi-enable-unprogrammed/outside": "pass",
-    "linux/nvme/stock-driver": "pass", "linux/nvme/affinity": "fail", "linux/nvme/reboot": "skip",
+    "amd-vi/edu/msi-deliver": "pass",
+    "amd-vi/edu/outside": "pass",
+    "vt-d/edu/outside": "fail",
+    "amd-vi/edu/msi-enable-unprogrammed": "pass",
+    "amd-vi/edu/msi-enable-unprogrammed/outside": "pass",
+    "linux/nvme/stock-driver": "pass",
+    "linux/nvme/affinity": "fail",
+    "linux/nvme/reboot": "skip",
 }
 PAGE = "before\n<!-- table of devices: begin -->\n<!-- table of devices: end, none -->\nafter\n"
 
@@ -27,7 +39,12 @@ PAGE = "before\n<!-- table of devices: begin -->\n<!-- table of devices: end, no
 def content(**changed):
     """What test.json holds, with RESULTS."""
     cases = [{"name": name, "result": result} for name, result in RESULTS.items()]
-    made = {"date": "2026-01-02", "commit": "0123456789ab", "changes": False, "devices": {"nvme": "MSI-X 600", "edu": "MSI 1"}}
+    made = {
+        "date": "2026-01-02",
+        "commit": "0123456789ab",
+        "changes": False,
+        "devices": {"nvme": "MSI-X 600", "edu": "MSI 1"},
+    }
     return {**made, "suites": [{"name": "rig", "cases": cases}], **changed}
 
 
@@ -46,10 +63,13 @@ class TableTest(unittest.TestCase):
         return self.page.read_text()
 
     def test_cells_are_results(self):
-        self.assertEqual(table.rows(content()), [
-            ["edu", "MSI 1", "2 of 2", "no", "–", "–", "–", "–", "–"],
-            ["nvme", "MSI-X 600", "1 of 3", "yes", "yes", "no", "–", "no", "–"],
-        ])
+        self.assertEqual(
+            table.rows(content()),
+            [
+                ["edu", "MSI 1", "2 of 2", "no", "–", "–", "–", "–", "–"],
+                ["nvme", "MSI-X 600", "1 of 3", "yes", "yes", "no", "–", "no", "–"],
+            ],
+        )
 
     def test_what_a_device_offers(self):
         msi, masked = Msi(0x40, True, False, 4), Msi(0x50, True, True, 1)

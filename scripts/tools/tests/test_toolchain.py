@@ -11,27 +11,44 @@ from tools import console, module, toolchain
 
 # What the compilers of Debian 13 and of Debian's browsers print, cut to the lines that matter.
 RUSTC_1_85 = """
-    -Z                                  cf-protection=val -- instrument control-flow architecture protection
-    -Z                                function-return=val -- replace returns with jumps to `__x86_return_thunk`
-    -Z                                 no-jump-tables=val -- disable the jump tables and lookup tables
+    -Z                                  cf-protection=val -- instrument control-flow architecture \
+protection
+    -Z                                function-return=val -- replace returns with jumps to \
+`__x86_return_thunk`
+    -Z                                 no-jump-tables=val -- disable the jump tables and lookup \
+tables
 """
 RUSTC_1_96 = """
-    -Z                                 cf-protection=val -- instrument control-flow architecture protection
+    -Z                                 cf-protection=val -- instrument control-flow architecture \
+protection
     -Z                      retpoline-external-thunk=val -- enables retpoline-external-thunk
 """
-CODEGEN_1_96 = "    -C               jump-tables=val -- allow jump table and lookup table generation\n"
-CARGO_1_96 = "    -Z build-std    Compile std\n    -Z json-target-spec    Enable `.json` target spec files\n"
+CODEGEN_1_96 = (
+    "    -C               jump-tables=val -- allow jump table and lookup table generation\n"
+)
+CARGO_1_96 = (
+    "    -Z build-std    Compile std\n    -Z json-target-spec    Enable `.json` target spec files\n"
+)
 
 
 class FlagsTest(unittest.TestCase):
     def test_option_names(self):
-        self.assertEqual(toolchain.option_names(RUSTC_1_96), {"cf-protection", "retpoline-external-thunk"})
+        self.assertEqual(
+            toolchain.option_names(RUSTC_1_96), {"cf-protection", "retpoline-external-thunk"}
+        )
         self.assertEqual(toolchain.option_names(CODEGEN_1_96), {"jump-tables"})
         self.assertEqual(toolchain.option_names(CARGO_1_96), {"build-std", "json-target-spec"})
 
     def test_new_compiler(self):
-        found = module.flags(module.Mitigations(), toolchain.option_names(RUSTC_1_96), {"jump-tables"})
-        for flag in ("-Zcf-protection=branch", "-Zfunction-return=thunk-extern", "-Zretpoline-external-thunk", "-Cjump-tables=no"):
+        found = module.flags(
+            module.Mitigations(), toolchain.option_names(RUSTC_1_96), {"jump-tables"}
+        )
+        for flag in (
+            "-Zcf-protection=branch",
+            "-Zfunction-return=thunk-extern",
+            "-Zretpoline-external-thunk",
+            "-Cjump-tables=no",
+        ):
             self.assertIn(flag, found)
 
     def test_old_compiler(self):
@@ -44,7 +61,9 @@ class FlagsTest(unittest.TestCase):
 
     def test_mitigations_follow_xen(self):
         config = "CONFIG_XEN_IBT=y\n# CONFIG_RETURN_THUNK is not set\nCONFIG_INDIRECT_THUNK=y\n"
-        self.assertEqual(module.Mitigations.of_config(config), module.Mitigations(True, False, True))
+        self.assertEqual(
+            module.Mitigations.of_config(config), module.Mitigations(True, False, True)
+        )
         off = module.Mitigations(False, False, False)
         found = module.flags(off, toolchain.option_names(RUSTC_1_96), {"jump-tables"})
         self.assertEqual(found, ["-Cforce-unwind-tables=no", "-Cjump-tables=no"])
@@ -52,7 +71,9 @@ class FlagsTest(unittest.TestCase):
 
     def test_target_is_the_compilers_own_with_overrides(self):
         base = {"is-builtin": True, "code-model": "kernel", "target-pointer-width": "64"}
-        spec = module.target(base, {"code-model": "small"}, module.Mitigations(), {"retpoline-external-thunk"})
+        spec = module.target(
+            base, {"code-model": "small"}, module.Mitigations(), {"retpoline-external-thunk"}
+        )
         self.assertEqual(spec, {"code-model": "small", "target-pointer-width": "64"})
 
 
@@ -68,7 +89,10 @@ class FindTest(unittest.TestCase):
         """A stand-in for a compiler of a version, with the folders a real one has."""
         (self.folder / "bin").mkdir()
         rustc = self.folder / "bin/rustc"
-        rustc.write_text(f'#!/bin/sh\ncase $1 in --version) echo "rustc {version}" ;; *) echo "{self.folder}" ;; esac\n')
+        rustc.write_text(
+            "#!/bin/sh\n"
+            f'case $1 in --version) echo "rustc {version}" ;; *) echo "{self.folder}" ;; esac\n'
+        )
         rustc.chmod(0o755)
         if cargo:
             (self.folder / "bin/cargo").touch()
@@ -106,7 +130,9 @@ class FindTest(unittest.TestCase):
 
     def test_foreign_settings_stay_out(self):
         found = self.find(self.compiler("1.96.0"))
-        with mock.patch.dict(os.environ, {"RUSTFLAGS": "-Copt-level=0", "CARGO_PROFILE_RELEASE_LTO": "off"}):
+        with mock.patch.dict(
+            os.environ, {"RUSTFLAGS": "-Copt-level=0", "CARGO_PROFILE_RELEASE_LTO": "off"}
+        ):
             self.assertFalse({"RUSTFLAGS", "CARGO_PROFILE_RELEASE_LTO"} & set(found.environment()))
 
 
