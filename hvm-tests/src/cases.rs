@@ -13,7 +13,7 @@ pub const VECTOR: u8 = 0x5c;
 const TIMES: u32 = 3;
 const SETTLE_MS: u64 = 50;
 /// How many times that, at most, a line may take to come to rest on a machine that is busy.
-const RESTS: u32 = 20;
+const RESTS: u32 = 200;
 const ROUNDS_IN_FLIGHT: u32 = 50;
 const CYCLES: u32 = 200;
 // Bits of a message's data.
@@ -69,12 +69,14 @@ pub fn line(device: &dyn Device, what: &str) {
 /// end of interrupt, whatever the device does in between: a last INTx may come that is no longer
 /// the device's.
 fn line_at_rest(what: &str) {
+    let mut came = 0;
     let quiet = (0..RESTS).any(|_| {
         interrupts::forget();
         time::wait(SETTLE_MS);
+        came += interrupts::total();
         interrupts::total() == 0
     });
-    check::that(format_args!("{what}: INTx comes to rest"), quiet);
+    check::that(format_args!("{what}: INTx comes to rest: {came} in {RESTS} looks"), quiet);
 }
 
 fn choose(device: &dyn Device, what: &str, disable: bool) {
