@@ -194,6 +194,7 @@ unsafe extern "C" {
     fn msitrap_xen_memory_write(at: *mut c_void, size: u8, value: u64);
     fn msitrap_xen_now() -> u64;
     fn msitrap_xen_settle_at(domain: *mut Domain, sbdf: u32, time: u64);
+    fn msitrap_xen_settle_soon(domain: *mut Domain, sbdf: u32);
 }
 
 // SAFETY: the lock within is Xen's, made for several processors.
@@ -422,6 +423,11 @@ impl Hardware for Xen {
     fn settle_at(&mut self, device: Sbdf, time: u64) {
         // SAFETY: as for `map_msi`.
         unsafe { msitrap_xen_settle_at(self.domain, device.0, time) }
+    }
+
+    fn settle_soon(&mut self, device: Sbdf) {
+        // SAFETY: as for `map_msi`.
+        unsafe { msitrap_xen_settle_soon(self.domain, device.0) }
     }
 
     fn log(&mut self, device: Sbdf, line: Line) {

@@ -33,6 +33,12 @@ const EXPRESS_RESET: u32 = 1 << 15;
 const FEATURES_RESET: u32 = 1 << 0;
 
 impl PowerRegisters {
+    /// Whether the function is not in D0, by what `read` gives of its configuration space. Of one
+    /// that does not answer this is true.
+    pub fn sleeping(&self, read: impl FnOnce(u16) -> u32) -> bool {
+        self.power != 0 && read(self.power.saturating_add(POWER_CONTROL)) & POWER_STATE != 0
+    }
+
     /// What a write does, if it is one of these.
     pub fn transition(&self, access: ConfigAccess, value: u32) -> Option<Transition> {
         let written = access.to_dword(value) & access.enables.mask();
@@ -59,6 +65,15 @@ mod tests {
 
     fn transition(offset: u16, size: u8, value: u32) -> Option<Transition> {
         ConfigAccess::at(offset, size).and_then(|access| REGISTERS.transition(access, value))
+    }
+
+    #[test]
+    fn it_sleeps_unless_it_says_that_it_is_in_d0() {
+        for (answer, expected) in [(0x0008, false), (0x000b, true), (1, true), (u32::MAX, true)] {
+            let read = |register| if register == 0xcc { answer } else { 0 };
+            assert_eq!(REGISTERS.sleeping(read), expected, "{answer:#x}");
+        }
+        assert!(!PowerRegisters::default().sleeping(|_| u32::MAX));
     }
 
     #[test]

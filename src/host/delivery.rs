@@ -227,7 +227,8 @@ impl Delivery {
         }
     }
 
-    /// Turns everything off, wherever the device is, with INTx as given.
+    /// Turns everything off, wherever the device is, with INTx as given. Nobody waits for the
+    /// device's memory meanwhile, however slowly it answers.
     ///
     /// # Errors
     /// [`Incomplete::Retry`]: nothing is delivered any more, and there is more to give back.
@@ -236,13 +237,26 @@ impl Delivery {
         intx_disabled: bool,
         hardware: &mut impl Hardware,
     ) -> Result<(), Incomplete> {
-        let reachable = self.reachable(hardware);
         self.msi.iter_mut().for_each(|msi| msi.turn_off(hardware));
+        let reachable = self.reachable(hardware);
         if let Some(msix) = &mut self.msix {
-            msix.turn_off(reachable, hardware)?;
+            msix.hold(hardware);
+            if reachable {
+                msix.mask_vectors(hardware)?;
+            }
+        }
+        self.keep_away(hardware);
+        if let Some(msix) = &mut self.msix {
+            msix.turn_off(false, hardware)?;
         }
         self.set_intx_disabled(intx_disabled, hardware);
         Ok(())
+    }
+
+    fn keep_away(&mut self, hardware: &mut impl Hardware) {
+        if !self.away {
+            self.away = hardware.set_away(self.device, true);
+        }
     }
 
     /// Whether a capability that is enabled reads as if it were not: the device was reset. What it
@@ -279,18 +293,16 @@ fn decodes(device: Sbdf, hardware: &mut impl Hardware) -> bool {
     command.0 != NO_ANSWER && command.memory_space()
 }
 
-/// Where nothing answers, or says so, the other bits are not known: then only the half of Command
-/// is written that has INTx-disable, and not the one that lets the device reach for memory.
+/// Writes only the half of Command that has INTx-disable: whatever the device says of the other
+/// half, Bus Master and memory decoding stay as they are. Where nothing answers, no other bit is
+/// set.
 fn write_intx_disable(device: Sbdf, disable: bool, hardware: &mut impl Hardware) {
     let mut changed = command(device, hardware);
     if changed.0 == NO_ANSWER {
         changed = Command(0);
-        changed.set_intx_disable(disable);
-        hardware.write_config(device, COMMAND.saturating_add(1), 1, u32::from(changed.0 >> 8));
-    } else {
-        changed.set_intx_disable(disable);
-        hardware.write_config(device, COMMAND, 2, changed.0.into());
     }
+    changed.set_intx_disable(disable);
+    hardware.write_config(device, COMMAND.saturating_add(1), 1, u32::from(changed.0 >> 8));
 }
 
 #[cfg(test)]
@@ -381,7 +393,7 @@ mod tests {
         pair.program();
         pair.write(MSI, 0x1_0000);
         let _ = pair.delivery.silence(false, &mut pair.hardware);
-        assert_eq!(pair.hardware.told(), "0x42=0x0, unbind 50, unmap 50, intx on");
+        assert_eq!(pair.hardware.told(), "0x42=0x0, unbind 50, unmap 50, away, intx on");
         assert!(pair.delivery.take_memory().is_none() && pair.delivery.msix().is_none());
     }
 

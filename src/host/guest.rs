@@ -439,11 +439,16 @@ mod tests {
         guest
     }
 
-    /// MSI-X comes on, and its first vector delivers.
-    fn deliver(guest: &Guest, hardware: &mut Recorder) {
+    /// MSI-X comes on, and its first vector is let go.
+    fn deliver_later(guest: &Guest, hardware: &mut Recorder) {
         write(guest, hardware, 0xa0, 0x8000_0000);
         guest.write_memory(TABLE, 8, 0xfee0_0000, hardware);
         guest.write_memory(TABLE | 8, 8, 0x51, hardware);
+    }
+
+    /// The same, and it delivers.
+    fn deliver(guest: &Guest, hardware: &mut Recorder) {
+        deliver_later(guest, hardware);
         assert!(hardware.told().ends_with("map entry 0, bind 50 0x51, unmask 50"));
     }
 
@@ -720,7 +725,9 @@ mod tests {
         let mut hardware = Recorder::default();
         let guest = delivering(&mut hardware);
         assert!(!guest.quiesce(DEVICE, &mut hardware));
-        assert_eq!(hardware.told(), "0xa2=0xc000, unbind 50, unmap 50, 0xa2=0x0, intx on");
+        let silent =
+            "0xa2=0xc000, [0xfea0200c/4]=0x1, away, unbind 50, unmap 50, 0xa2=0x0, intx on";
+        assert_eq!(hardware.told(), silent);
         // It stays off whatever the guest does, and nobody else gets at it.
         assert_eq!(write(&guest, &mut hardware, 0xa0, 0x8000_0000), Some(Outcome::Done));
         guest.write_memory(TABLE | 0x0c, 4, 1, &mut hardware);
@@ -1006,6 +1013,58 @@ mod tests {
         deliver(&guest, &mut hardware);
         assert_eq!(hardware.command, 0x402);
         assert!(!guest.stop_dma(Sbdf(0x28), &mut hardware));
+    }
+
+    #[test]
+    fn what_the_device_says_of_command_gives_back_neither_dma_nor_intx() {
+        let mut hardware = Recorder { command: 0x6, ..Recorder::default() };
+        let guest = learned(&mut hardware);
+        assert!(guest.stop_dma(DEVICE, &mut hardware));
+        deliver(&guest, &mut hardware);
+        hardware.told();
+        // It says that DMA goes on and that INTx is allowed.
+        hardware.command = 0x6;
+        assert!(guest.stop_dma(DEVICE, &mut hardware));
+        assert_eq!(hardware.told(), "0x4=0x2");
+        hardware.command = 0x6;
+        write(&guest, &mut hardware, 0xa0, 0);
+        let done = hardware.told();
+        assert!(done.ends_with("intx on") && !done.contains("0x4="), "{done}");
+    }
+
+    #[test]
+    fn a_device_that_sleeps_at_its_assignment_is_left_alone_until_it_wakes() {
+        let lies = vec![(POWER + 4, 0x3)];
+        let mut hardware = Recorder { lies, ..Recorder::default() };
+        let guest = Guest::empty();
+        assert_eq!(guest.manage(&KNOWN, &mut hardware), Ok(true));
+        place(&guest, &mut hardware);
+        deliver_later(&guest, &mut hardware);
+        assert!(!hardware.told().contains('['), "its memory is not there");
+        hardware.lies.clear();
+        host_write(&guest, &mut hardware, (POWER + 4, 2), 0x0);
+        hardware.told();
+        hardware.time += WAKE_TIME;
+        assert!(!guest.settle(DEVICE, &mut hardware));
+        let done = hardware.told();
+        assert!(done.ends_with("map entry 0, bind 50 0x51, unmask 50, 0xa2=0x8000"), "{done}");
+    }
+
+    #[test]
+    fn dom0_does_none_of_the_guests_work() {
+        let mut hardware = Recorder { command: 0x6, ..Recorder::default() };
+        let guest = delivering(&mut hardware);
+        // The guest's next message has to wait for another processor.
+        hardware.waits = 0;
+        guest.write_memory(TABLE | 0xc, 4, 1, &mut hardware);
+        guest.write_memory(TABLE | 0x8, 4, 0x52, &mut hardware);
+        guest.write_memory(TABLE | 0xc, 4, 0, &mut hardware);
+        assert!(hardware.told().ends_with("bind 50 0x52"));
+        host_write(&guest, &mut hardware, (0x04, 2), 0x0106);
+        assert_eq!(hardware.told(), "0x4=0x506");
+        hardware.waits = u32::MAX;
+        assert!(!guest.settle(DEVICE, &mut hardware));
+        assert_eq!(hardware.told(), "bind 50 0x52, unmask 50");
     }
 
     #[test]

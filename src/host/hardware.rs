@@ -194,6 +194,10 @@ pub trait Hardware {
     /// in nanoseconds, by a timer. A later call replaces an earlier one.
     fn settle_at(&mut self, device: Sbdf, time: u64);
 
+    /// The same, soon, for what one hold of the lock left over. A vCPU of the guest whose access
+    /// that was calls it before it goes on: the access has had its effect then.
+    fn settle_soon(&mut self, device: Sbdf);
+
     /// One line in Xen's log about the device.
     fn log(&mut self, device: Sbdf, line: Line);
 }

@@ -12,7 +12,7 @@ use crate::core::msi::Msi;
 use crate::core::msix::{Msix, MsixRegisters};
 use crate::core::power::{PowerRegisters, Transition};
 use crate::core::spec::{
-    BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE, NO_ANSWER,
+    Command, BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE, NO_ANSWER,
 };
 use crate::core::trust::{self, Distrust};
 use crate::host::delivery::{command, Decoding, Delivery};
@@ -108,6 +108,8 @@ pub struct Managed {
     refusals: Refusals,
     /// Whether the hardware does not do yet what the guest wants, and a later access has to go on.
     unfinished: bool,
+    /// Whether an interrupt that the guest wants stays off, because Xen failed to set it up.
+    lacking: bool,
     /// Whether it is about to be released: everything is off and stays so.
     quiesced: bool,
     /// Whether Xen failed to set up an interrupt once; that is logged the first time only.
@@ -128,9 +130,6 @@ pub struct MemoryAccess {
     /// In bytes, as the guest made it.
     size: u8,
 }
-
-/// When the timer goes on with what was left unfinished, in nanoseconds: 1 ms later.
-const SOON: u64 = 1_000_000;
 
 /// The guest's addresses of some pages, both ends included.
 pub type Range = (u64, u64);
@@ -178,10 +177,15 @@ impl Managed {
             delivery: Delivery::new(sbdf, command.intx_disable(), decoding, host_msi, host_msix),
             refusals: Refusals::default(),
             unfinished: false,
+            lacking: false,
             quiesced: false,
             failed: false,
             unlearned: false,
         });
+        let sleeping = known.power.sleeping(|register| hardware.read_config(sbdf, register));
+        if let Some(device) = into.as_mut().filter(|_| sleeping) {
+            device.delivery.leave(Transition::Sleep, hardware);
+        }
         Ok(())
     }
 
@@ -380,46 +384,47 @@ impl Managed {
     }
 
     /// Performs dom0's write of Command: INTx-disable stays as Xen has it, and MSI-X is held before
-    /// memory decoding goes. After a reset it is the write that brings the device back.
+    /// memory decoding goes. After a reset it is the write that brings the device back. Where it
+    /// changes nothing for the guest's interrupts, dom0 does none of the guest's work.
     fn write_command(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) {
         let own = self.delivery.decoding();
-        let command = HostCommand::new(
-            access,
-            value,
-            self.delivery.intx_disabled(),
-            own == Decoding::Own(true),
-        );
-        self.check_lost(hardware);
+        let intx_disabled = self.delivery.intx_disabled();
+        let command = HostCommand::new(access, value, intx_disabled, own == Decoding::Own(true));
+        let mut changed = self.lacking | self.check_lost(hardware);
         if !command.decoded {
             self.delivery.set_decoded(false, hardware);
         }
         perform(self.sbdf, access, command.value, hardware);
-        self.delivery.come_back(true, hardware);
+        changed |= self.delivery.come_back(true, hardware);
         if access.enables.touches_first() {
             self.delivery.set_decoded(command.decoded, hardware);
         }
-        self.check_lost(hardware);
-        self.apply(Scope::Device, hardware);
-    }
-
-    /// Looks whether the device was reset in a way that nobody saw.
-    fn check_lost(&mut self, hardware: &mut impl Hardware) {
-        if self.delivery.answers() && self.delivery.is_lost(hardware) {
-            self.delivery.lose(hardware);
+        changed |= self.check_lost(hardware);
+        if changed || self.delivery.decoding() != own {
+            self.apply(Scope::Device, hardware);
         }
     }
 
-    /// Stops the device's DMA: its Bus Master bit is cleared.
+    /// Looks whether the device was reset in a way that nobody saw.
+    fn check_lost(&mut self, hardware: &mut impl Hardware) -> bool {
+        let lost = self.delivery.answers() && self.delivery.is_lost(hardware);
+        if lost {
+            self.delivery.lose(hardware);
+        }
+        lost
+    }
+
+    /// Stops the device's DMA: its Bus Master bit is cleared. Only that half of Command is written:
+    /// whatever the device says of the other half, INTx-disable stays as it is.
     pub fn stop_dma(&mut self, hardware: &mut impl Hardware) {
         let mut command = command(self.sbdf, hardware);
         if command.0 == NO_ANSWER {
             // What else it had enabled is not known: nothing is, until dom0 writes Command.
             self.delivery.set_decoded(false, hardware);
-            hardware.write_config(self.sbdf, COMMAND, 1, 0);
-        } else {
-            command.set_bus_master(false);
-            hardware.write_config(self.sbdf, COMMAND, 2, command.0.into());
+            command = Command(0);
         }
+        command.set_bus_master(false);
+        hardware.write_config(self.sbdf, COMMAND, 1, u32::from(command.0 & 0xff));
     }
 
     /// The device was reset, or was without power: its memory may not be decoded any more, until
@@ -536,10 +541,9 @@ impl Managed {
         let scope = if self.unfinished { Scope::Device } else { scope };
         let result = self.delivery.apply(&self.device.wanted(), scope, hardware);
         self.unfinished = result == Err(Incomplete::Retry);
+        self.lacking = matches!(result, Err(Incomplete::Failed(_)));
         if self.unfinished {
-            // In case nobody makes another access.
-            let soon = hardware.now().saturating_add(SOON);
-            hardware.settle_at(self.sbdf, soon);
+            hardware.settle_soon(self.sbdf);
         }
         if let Err(Incomplete::Failed(errno)) = result {
             if !self.failed {

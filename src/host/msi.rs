@@ -226,7 +226,8 @@ mod tests {
     fn another_count_is_set_up_anew_while_off() {
         let (mut msi, mut hardware) = taken();
         turn_on(&mut msi, &mut hardware, wanted(0x50, 1, 0));
-        let done = "0x42=0x10, unbind 50, unbind 51, unmap 50, map 1 vectors, bind 52 0x50, unmask 52, 0x42=0x1";
+        let done = "0x42=0x10, unbind 50, unbind 51, unmap 50, map 1 vectors, bind 52 0x50, \
+                    unmask 52, 0x42=0x1";
         assert_eq!(turn_on(&mut msi, &mut hardware, wanted(0x50, 0, 0)), (done.into(), true));
     }
 

@@ -322,12 +322,25 @@ impl HostMsix {
         let Some(memory) = &self.memory else { return Ok(()) };
         while self.masked < vectors {
             hardware.budget().take_store()?;
-            let offset = u32::from(self.masked)
-                .saturating_mul(MSIX_ENTRY)
-                .saturating_add(MSIX_VECTOR_CONTROL);
-            let address = memory.layout.table_address().saturating_add(offset.into());
-            hardware.write_memory(&memory.table, address, 4, MSIX_VECTOR_MASKED.into());
+            mask_entry(memory, self.masked, hardware);
             self.masked = self.masked.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// Masks the entries of all vectors that have an interrupt, behind the function mask, by stores
+    /// that wait for nothing; the interrupts are given back next.
+    ///
+    /// # Errors
+    /// [`Incomplete::Retry`]: there are more.
+    pub fn mask_vectors(&mut self, hardware: &mut impl Hardware) -> Result<(), Incomplete> {
+        let Some(memory) = &self.memory else { return Ok(()) };
+        for (index, vector) in (0..).zip(self.vectors.iter_mut()) {
+            if !vector.masked {
+                hardware.budget().take_store()?;
+                mask_entry(memory, index, hardware);
+                vector.masked = true;
+            }
         }
         Ok(())
     }
@@ -413,6 +426,12 @@ impl HostMsix {
     }
 }
 
+fn mask_entry(memory: &Memory, index: u16, hardware: &mut impl Hardware) {
+    let offset = u32::from(index).saturating_mul(MSIX_ENTRY).saturating_add(MSIX_VECTOR_CONTROL);
+    let address = memory.layout.table_address().saturating_add(offset.into());
+    hardware.write_memory(&memory.table, address, 4, MSIX_VECTOR_MASKED.into());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -492,7 +511,8 @@ mod tests {
         assert_eq!(pair.control(ENABLE | FUNCTION_MASK), format!("0xa2=0xc000, {MASK_ALL}"));
         assert_eq!(pair.program(0, 0x51, false), "");
         assert_eq!(pair.program(2, 0x52, false), "");
-        let done = "map entry 0, bind 50 0x51, unmask 50, map entry 2, bind 51 0x52, unmask 51, 0xa2=0x8000";
+        let done = "map entry 0, bind 50 0x51, unmask 50, map entry 2, bind 51 0x52, unmask 51, \
+                    0xa2=0x8000";
         assert_eq!(pair.control(ENABLE), done);
         assert_eq!(pair.control(ENABLE | FUNCTION_MASK), "0xa2=0xc000");
         assert_eq!(pair.program(2, 0x52, true), "");

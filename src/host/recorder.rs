@@ -34,6 +34,9 @@ pub const POWER: u16 = 0xc8;
 /// Where its PCI Express capability is.
 pub const EXPRESS: u16 = 0xe0;
 
+/// When the timer goes on with what was left over, in nanoseconds.
+const SOON: u64 = 1_000_000;
+
 /// What Xen knows of the device.
 pub const KNOWN: Known = Known {
     sbdf: DEVICE,
@@ -179,17 +182,17 @@ impl Hardware for Recorder {
     }
 
     fn write_config(&mut self, _: Sbdf, offset: u16, size: u8, value: u32) {
-        // A read-modify-write of INTx-disable, and nothing else.
-        let intx = |on: &str| format!("intx {on}");
-        let done = match (offset, size, value ^ self.command & 0xffff) {
-            (4, 2, 0x400) => intx(if value & 0x400 != 0 { "off" } else { "on" }),
-            (4, 2, 0) => intx(if value & 0x400 != 0 { "off" } else { "on" }),
+        let intx = if value & 4 != 0 { "off" } else { "on" };
+        let done = match (offset, size) {
+            // INTx-disable; the bits beside it stay.
+            (5, 1) if (value ^ self.command >> 8) & !4 == 0 => format!("intx {intx}"),
             _ => format!("{offset:#x}={value:#x}"),
         };
-        if offset == 4 && size != 1 {
-            self.command = value & 0xffff;
-        } else if offset == 4 {
-            self.command = self.command & 0xff00 | value;
+        match (offset, size) {
+            (5, 1) => self.command = self.command & 0xff | value << 8,
+            (4, 1) => self.command = self.command & 0xff00 | value,
+            (4, _) => self.command = value & 0xffff,
+            _ => {}
         }
         self.done.push(done);
     }
@@ -278,6 +281,10 @@ impl Hardware for Recorder {
 
     fn settle_at(&mut self, _: Sbdf, time: u64) {
         self.timer = Some(time);
+    }
+
+    fn settle_soon(&mut self, device: Sbdf) {
+        self.settle_at(device, self.time.saturating_add(SOON));
     }
 
     fn log(&mut self, _: Sbdf, line: Line) {

@@ -48,10 +48,17 @@ fn reset(world: &mut World, reset: Reset) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 500,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn what_a_device_answers_decides_nothing(kind in kind(), steps in prop::collection::vec(step(), 1..60)) {
+    fn what_a_device_answers_decides_nothing(
+        kind in kind(),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
         let guests: Vec<Step> = steps.into_iter().filter(|step| !is_hosts(step)).collect();
         prop_assert_eq!(done(kind, Answers::Noise, &guests), done(kind, Answers::Truth, &guests));
     }
@@ -76,7 +83,10 @@ proptest! {
     #[test]
     fn a_device_that_is_reset_delivers_again(
         kind in kind(),
-        steps in prop::collection::vec((step(), prop::option::weighted(0.3, any::<usize>())), 1..40),
+        steps in prop::collection::vec(
+            (step(), prop::option::weighted(0.3, any::<usize>())),
+            1..40,
+        ),
     ) {
         let mut world = World::new(kind);
         for (step, chance) in &steps {

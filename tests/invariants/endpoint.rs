@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //! One device: its registers, and whether it is there at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::fake::Source;
 use crate::kind::{host_bars, Kind, EXPRESS, FEATURES, MSI, MSIX, POWER};
@@ -63,6 +63,8 @@ pub struct Endpoint {
     pub msix: Vec<Option<i32>>,
     /// Bytes of dom0's write that the module has to make on its behalf.
     pub on_behalf: BTreeMap<u16, u8>,
+    /// Bytes of it that were.
+    made: BTreeSet<u16>,
     /// It left again before it was back: what it lost is not programmed before it is.
     pub left_again: bool,
     /// It left, and the module has not looked since it can be back.
@@ -97,6 +99,7 @@ impl Endpoint {
             msi: [None; 32],
             msix: vec![None; kind.vectors.into()],
             on_behalf: BTreeMap::new(),
+            made: BTreeSet::new(),
             left_again: false,
             unseen: false,
             timer: None,
@@ -209,6 +212,7 @@ impl Endpoint {
             MSIX => u32::from(self.msix_control | (self.kind.vectors - 1)) << 16 | 0x0011,
             0x74 => self.kind.table,
             0x78 => self.kind.pending,
+            _ if register == POWER + 4 => 3 * u32::from(self.power == Power::Asleep),
             _ if self.assigned => 0,
             _ => panic!("reads register {register:#x} at assignment"),
         }
@@ -237,55 +241,59 @@ impl Endpoint {
             _ if self.take_on_behalf(offset, size, value) => {
                 self.host_wrote(offset, size, value, time)
             }
-            (4, 2) => self.change_command(value as u16),
-            (4 | 5, 1) => self.change_command_unseen(offset, value as u8),
+            (4 | 5, 1) => self.change_command(offset, value as u8),
             _ => panic!("writes {value:#x} to {offset:#x}"),
         }
     }
 
-    /// A read-modify-write of Command: of INTx-disable, or of Bus Master where DMA is to be
-    /// stopped.
-    fn change_command(&mut self, value: u16) {
-        let changed = value ^ self.command_read;
-        let may = if self.stopping { 0x4 } else { 0x400 };
+    /// A read-modify-write of one half of Command: of INTx-disable, or of Bus Master where DMA is
+    /// to be stopped. Where nothing answers that says what the other bits are, none of them is set.
+    fn change_command(&mut self, offset: u16, value: u8) {
+        let shift = 8 * (offset - 4);
+        let read = (self.command_read >> shift) as u8;
+        // INTx-disable in one half, Bus Master in the other.
+        let may = 4u8;
+        let unseen = self.command_read == u16::MAX;
         let answers = !self.away && !matches!(self.power, Power::Returning(_));
-        assert!(!answers || changed & !may == 0, "changes {changed:#x} of Command");
-        assert!(!self.stopping || value & 4 == 0, "Bus Master stays");
-        let before = self.command;
-        self.command = match self.answers {
+        let changed = (value ^ read) & !may;
+        assert!(!unseen || value & !may == 0, "sets bits that it does not know");
+        assert!(unseen || !answers || changed == 0, "changes {changed:#x} of Command");
+        assert!(offset == 5 || self.stopping, "stops DMA by itself");
+        assert!(offset == 5 || value & may == 0, "Bus Master stays");
+        let before = (self.command >> shift) as u8;
+        let after = match self.answers {
             // It chose the other bits itself.
-            Answers::Noise => self.command & !may | value & may,
+            Answers::Noise if !unseen => before & !may | value & may,
             _ => value,
         };
-        self.clobbered |= self.command & !before & !may != 0;
+        self.clobbered |= after & !before & !may != 0;
+        self.command = self.command & !(0xff << shift) | u16::from(after) << shift;
     }
 
-    /// A write of one half of Command, where nothing answers that says what the other bits are: to
-    /// INTx-disable, or to stop DMA, and nothing is on in that half afterwards.
-    fn change_command_unseen(&mut self, offset: u16, value: u8) {
-        let intx_disable = if offset == 5 { 0x4 } else { 0 };
-        assert_eq!(self.command_read, u16::MAX, "overwrites half of Command");
-        assert!(offset == 5 || self.stopping, "stops DMA by itself");
-        assert_eq!(value & !intx_disable, 0, "sets bits that it does not know");
-        self.command = if offset == 5 {
-            self.command & 0x00ff | u16::from(value) << 8
-        } else {
-            self.command & 0xff00
-        };
-    }
-
-    /// Whether the write, or a part of it, is dom0's. INTx-disable may differ: it is as Xen has it.
+    /// Whether the write is dom0's, or a part of one that lies across. INTx-disable may differ: it
+    /// is as Xen has it.
     fn take_on_behalf(&mut self, offset: u16, size: u8, value: u32) -> bool {
         let bytes = || (offset..offset + u16::from(size)).zip(value.to_le_bytes());
         let same = |at: u16, byte: u8| {
             let free = if at == 5 { 0x04 } else { 0 };
             self.on_behalf.get(&at).is_some_and(|wanted| (wanted ^ byte) & !free == 0)
         };
+        let length = self.on_behalf.len() as u16;
+        let across = self.on_behalf.keys().next().is_some_and(|first| first % length != 0);
         let dom0s = bytes().all(|(at, byte)| same(at, byte));
+        let dom0s = dom0s && (across || length == 3 || length == u16::from(size));
         if dom0s {
-            self.on_behalf.retain(|at, _| !(offset..offset + u16::from(size)).contains(at));
+            self.made.extend(offset..offset + u16::from(size));
         }
         dom0s
+    }
+
+    /// What of dom0's write was not made; there is none any more.
+    pub fn end_of_behalf(&mut self) -> BTreeMap<u16, u8> {
+        let made = std::mem::take(&mut self.made);
+        let mut left = std::mem::take(&mut self.on_behalf);
+        left.retain(|at, _| !made.contains(at));
+        left
     }
 
     /// A write of dom0's, as it reaches the device.

@@ -363,6 +363,9 @@ fn owned<T: Clone>(element: T, length: u16) -> Owned<T> {
     unsafe { Owned::new(NonNull::from(&mut *elements).cast(), elements.len(), free) }
 }
 
+/// As the shim has it, in nanoseconds.
+const SOON: u64 = 1_000_000;
+
 impl Hardware for Hand<'_> {
     fn budget(&mut self) -> &mut Budget {
         if self.bounded {
@@ -388,8 +391,7 @@ impl Hardware for Hand<'_> {
         let (n, time) = (number(device), fake.time);
         // The other bits of Command are what the device said of them.
         let known = match (offset, size) {
-            (4, 2) if fake.devices[n].stopping => value & 4,
-            (4, 2) => value & 0x400,
+            (4 | 5, 1) => value & 4,
             _ => value,
         };
         fake.did("write", offset.into(), known.into());
@@ -542,6 +544,11 @@ impl Hardware for Hand<'_> {
     fn settle_at(&mut self, device: Sbdf, time: u64) {
         let mut fake = self.locked();
         fake.devices[number(device)].timer = Some(time);
+    }
+
+    fn settle_soon(&mut self, device: Sbdf) {
+        let soon = self.fake.lock().unwrap().time + SOON;
+        self.settle_at(device, soon);
     }
 
     fn allocate_table(&mut self, vectors: u16) -> Result<TableMemory, Errno> {

@@ -25,10 +25,18 @@ fn answers() -> impl Strategy<Value = Answers> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn invariants_hold_for_any_guest(kinds in kinds(), answers in answers(), steps in steps(1..60)) {
+    fn invariants_hold_for_any_guest(
+        kinds in kinds(),
+        answers in answers(),
+        steps in steps(1..60),
+    ) {
         run(&kinds, answers, &steps);
     }
 
@@ -36,7 +44,11 @@ proptest! {
     fn invariants_hold_when_xen_fails(
         kinds in kinds(),
         steps in prop::collection::vec(
-            (any::<usize>(), prop_oneof![8 => step(), 1 => (0u32..3).prop_map(|after| Step::Fail { after })]), 1..60,
+            (
+                any::<usize>(),
+                prop_oneof![8 => step(), 1 => (0u32..3).prop_map(|after| Step::Fail { after })],
+            ),
+            1..60,
         ),
     ) {
         run(&kinds, Answers::Truth, &steps);
@@ -44,7 +56,11 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn log_is_bounded(kinds in kinds(), steps in steps(200..400)) {

@@ -48,7 +48,11 @@ fn bar() -> impl Strategy<Value = Option<Option<(u64, u64)>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 4000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_device_that_lies_is_not_assigned_or_reaches_its_own_memory_only(

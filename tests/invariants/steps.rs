@@ -162,12 +162,17 @@ pub fn step() -> impl Strategy<Value = Step> {
         12 => (register(), lane(), size(), value())
             .prop_map(|(register, lane, size, value)| Step::Write { register, lane, size, value }),
         4 => (register(), lane(), size(), any::<bool>())
-            .prop_map(|(register, lane, size, mergeable)| Step::Read { register, lane, size, mergeable }),
-        8 => (memory(), wide_value()).prop_map(|((place, size), value)| Step::WriteMemory { place, size, value }),
+            .prop_map(|(register, lane, size, mergeable)| {
+                Step::Read { register, lane, size, mergeable }
+            }),
+        8 => (memory(), wide_value())
+            .prop_map(|((place, size), value)| Step::WriteMemory { place, size, value }),
         4 => memory().prop_map(|(place, size)| Step::ReadMemory { place, size }),
-        1 => (0usize..2, 0u64..4, any::<u8>()).prop_map(|(bar, place, low)| Step::Move { bar, place, low }),
+        1 => (0usize..2, 0u64..4, any::<u8>())
+            .prop_map(|(bar, place, low)| Step::Move { bar, place, low }),
         1 => (0usize..2, 0u64..3).prop_map(|(bar, place)| Step::Map { bar, place }),
-        2 => (0u16..0x100, size(), any::<u32>()).prop_map(|(offset, size, value)| Step::Host { offset, size, value }),
+        2 => (0u16..0x100, size(), any::<u32>())
+            .prop_map(|(offset, size, value)| Step::Host { offset, size, value }),
         4 => (any::<u8>(), 0x10u8..0xff, 0u8..6)
             .prop_map(|(destination, vector, log2)| Step::ProgramMsi { destination, vector, log2 }),
         6 => (any::<u16>(), 0x10u8..0xff, prop::sample::select(&[0x8000, 0x8000, 0xc000, 0x0][..]))

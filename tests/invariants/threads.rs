@@ -145,7 +145,7 @@ impl Shared {
         self.fake.lock().unwrap().devices[n].on_behalf = bytes.collect();
         let access = ConfigAccess::at(offset, size).unwrap();
         self.guest.host_write(sbdf(n), access, value, &mut self.hand());
-        self.fake.lock().unwrap().devices[n].on_behalf.clear();
+        self.fake.lock().unwrap().devices[n].end_of_behalf();
         self.until_done(|hand| {
             if self.guest.settle(sbdf(n), hand) {
                 Outcome::Retry

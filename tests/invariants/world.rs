@@ -583,7 +583,7 @@ impl World {
         let owned = bytes.clone().any(|(at, _)| self.slots[n].model.guards(at.into()));
         self.fake().devices[n].on_behalf = bytes.collect();
         let outcome = self.guest.host_write(sbdf(n), access, value, &mut self.hand());
-        let left = std::mem::take(&mut self.fake().devices[n].on_behalf);
+        let left = self.fake().devices[n].end_of_behalf();
         match outcome {
             Outcome::Done => {
                 assert!(!owned && left.is_empty(), "a write to {offset:#x} is not made: {left:x?}")
