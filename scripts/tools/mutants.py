@@ -252,7 +252,7 @@ def _run_xen(into, chosen):
         begin = time.monotonic()
         seen = _Silent()
         product = _xen_without(guard)
-        boots = rig.plan(images, False)
+        boots = rig.plan(images, True)
         asked = rig.select(boots, images, [_probe(name) for name in guard.tests])
         rig.run_boots(
             seen,

@@ -198,12 +198,10 @@ def plan(images, everything):
     boots = [
         # Last, because xen-pciback stays permissive with a device for as long as the machine runs.
         Boot("amd-vi", (*functional, _doorbell(images["msix-doorbell"]), _hostile(images))),
-        Boot("debug", (*few, _hostile(images)), variant=xen.DEBUG),
         Boot("vt-d", few, iommu="vt-d"),
         Boot("life", events),
         Boot("smp", _races(images, smp.RACES), processors=SMP),
         Boot("liar", (*_lies(images, liar.SHOWN), _assignments(images)), forging=True),
-        Boot("smp-ports", _races(images, smp.PORT_RACES), processors=SMP, kernel="stock"),
         Boot(
             "off",
             (_missing("msi-deliver"), _hostile(images, managed=False)),
@@ -226,7 +224,7 @@ def plan(images, everything):
     ]
     if everything:
         boots += [
-            Boot("debug-whole", functional, variant=xen.DEBUG),
+            Boot("debug", (*functional, _hostile(images)), variant=xen.DEBUG),
             Boot("debug-life", (*events, *long), variant=xen.DEBUG),
             Boot("vt-d-whole", (*functional, _hostile(images)), iommu="vt-d"),
             Boot("stock-kernel", (*functional, _hostile(images, kernel="stock")), kernel="stock"),
@@ -235,6 +233,8 @@ def plan(images, everything):
                 _of_device(functional, "e1000e"),
                 options=f"pci-phantom={DEVICES['e1000e'].address[:5]},1",
             ),
+            Boot("smp-long", _races(images, smp.LONG_RACES), processors=SMP),
+            Boot("smp-ports", _races(images, smp.PORT_RACES), processors=SMP, kernel="stock"),
             Boot("smp-debug", _races(images, smp.RACES), variant=xen.DEBUG, processors=SMP),
             *(Boot(f"smp-again-{n}", _races(images, smp.RACES), processors=SMP) for n in (1, 2)),
             Boot("liar-long", _lies(images, liar.SHOWN_LONG), forging=True),
