@@ -138,7 +138,10 @@ def _parse(words):
     parser.add_argument("--part", dest="parts", action="append", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(words)
+    given = bool(options.parts)
     options.parts = [name for names in options.parts for name in names.split(",") if name]
+    if given and not options.parts:
+        parser.error("--part names no part")
     if options.names and options.part not in ("rig", "drivers", "mutants"):
         parser.error("names go with 'rig', 'drivers' and 'mutants'")
     if (options.parts or options.resume) and options.part != "all":

@@ -100,11 +100,15 @@ pub enum Found {
 
 /// What the guest wrote into the headers of the functions on its bus 0.
 #[derive(Debug)]
-pub struct Headers([Header; GuestFunction::COUNT]);
+pub struct Headers {
+    headers: [Header; GuestFunction::COUNT],
+    /// Whose header was written last.
+    latest: Option<GuestFunction>,
+}
 
 impl Headers {
     /// Nothing written yet.
-    pub const EMPTY: Self = Self([Header::EMPTY; GuestFunction::COUNT]);
+    pub const EMPTY: Self = Self { headers: [Header::EMPTY; GuestFunction::COUNT], latest: None };
 
     /// Whether writes to the dword at `register` are worth [`Headers::observe`].
     pub fn concerns(register: u16) -> bool {
@@ -119,7 +123,8 @@ impl Headers {
         enables: ByteEnables,
         value: u32,
     ) {
-        let Some(header) = self.0.get_mut(usize::from(function.0)) else { return };
+        let Some(header) = self.headers.get_mut(usize::from(function.0)) else { return };
+        self.latest = Some(function);
         if register == COMMAND {
             header.command.observe(enables, value);
         } else if let Some(bar) = bar_index(register).and_then(|index| header.bars.get_mut(index)) {
@@ -129,28 +134,34 @@ impl Headers {
 
     /// The Command register the guest wrote.
     pub fn command(&self, function: GuestFunction) -> GuestCommand {
-        self.0.get(usize::from(function.0)).map_or(GuestCommand::RESET, |header| header.command)
+        self.headers
+            .get(usize::from(function.0))
+            .map_or(GuestCommand::RESET, |header| header.command)
     }
 
     /// Where the guest lets the function answer for its base address register at `index`, which
     /// is like `bar` on the host.
     pub fn address(&self, function: GuestFunction, index: usize, bar: &HostBar) -> Option<u64> {
-        let header =
-            self.0.get(usize::from(function.0)).filter(|header| header.command.memory_space())?;
+        let header = self
+            .headers
+            .get(usize::from(function.0))
+            .filter(|header| header.command.memory_space())?;
         guest_address(&header.bars, index, bar)
     }
 
     /// Forgets what was written to a function that is gone: another may come to its place.
     pub fn forget(&mut self, function: GuestFunction) {
-        if let Some(header) = self.0.get_mut(usize::from(function.0)) {
+        if let Some(header) = self.headers.get_mut(usize::from(function.0)) {
             *header = Header::EMPTY;
         }
     }
 
     /// Which function has its base addresses where `mapping` puts those of the device.
     ///
-    /// Two functions at one address are the guest's own confusion, and a guess could give it the
-    /// wrong one's registers.
+    /// Where several have it, as a function that is gone may still, it is the one whose header was
+    /// written last: the device model maps memory while the guest makes that write. A guest that
+    /// confuses this gets the registers of another device of its own. None of them, and it is a
+    /// guess, which is not made.
     pub fn find(&self, bars: &[Option<HostBar>; BAR_COUNT], mapping: &Mapping) -> Found {
         if !bars.iter().flatten().any(|bar| mapping.touches(bar)) {
             return Found::Other;
@@ -160,7 +171,10 @@ impl Headers {
             .filter(|function| self.matches(*function, bars, mapping));
         match (matching.next(), matching.next()) {
             (Some(function), None) => Found::Function(function),
-            (Some(_), Some(_)) => Found::Several,
+            (Some(_), Some(_)) => {
+                let latest = self.latest.filter(|latest| self.matches(*latest, bars, mapping));
+                latest.map_or(Found::Several, Found::Function)
+            }
             (None, _) => Found::NoFunction,
         }
     }
@@ -201,6 +215,7 @@ mod tests {
 
     const FUNCTION: GuestFunction = GuestFunction(0x18);
     const OTHER: GuestFunction = GuestFunction(0x20);
+    const THIRD: GuestFunction = GuestFunction(0x28);
     const HOST: u64 = 0xfea0_0000;
     const GUEST: u32 = 0xf200_0000;
     /// All of a device's 1 MiB, where the guest put it.
@@ -246,6 +261,7 @@ mod tests {
         place(&mut headers, FUNCTION, GUEST, 0);
         assert_eq!(headers.find(&bars, &WHOLE), Found::Function(FUNCTION));
         place(&mut headers, OTHER, GUEST, 0);
+        headers.observe(THIRD, COMMAND, ByteEnables::ALL, 0x2);
         assert_eq!(headers.find(&bars, &WHOLE), Found::Several);
         headers.forget(FUNCTION);
         assert_eq!(headers.find(&bars, &WHOLE), Found::Function(OTHER));
@@ -304,6 +320,9 @@ mod tests {
         let mut headers = Headers::EMPTY;
         place(&mut headers, FUNCTION, GUEST, 0);
         place(&mut headers, OTHER, GUEST, 0);
+        // It is mapped while the guest writes.
+        assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), Found::Function(OTHER));
+        headers.observe(THIRD, COMMAND, ByteEnables::ALL, 0x2);
         assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), Found::Several);
         headers.observe(OTHER, COMMAND, ByteEnables::ALL, 0);
         assert_eq!(headers.find(&bars(0x10_0000, false), &WHOLE), Found::Function(FUNCTION));

@@ -2,7 +2,7 @@
 //! Which writes to configuration space take a function away for a while: power states and resets.
 
 use crate::core::access::ConfigAccess;
-use crate::core::spec::{EXPRESS_CONTROL, FEATURES_CONTROL, POWER_CONTROL};
+use crate::core::spec::{EXPRESS_CONTROL, FEATURES_CONTROL, HEADER, POWER_CONTROL};
 
 /// Where a function has its Power Management, PCI Express and Advanced Features capabilities:
 /// offsets as Xen found them; 0 where it has none.
@@ -31,6 +31,8 @@ pub enum Transition {
 const POWER_STATE: u32 = 0x3;
 const EXPRESS_RESET: u32 = 1 << 15;
 const FEATURES_RESET: u32 = 1 << 0;
+/// Start BIST, in the dword of the header's type.
+const SELF_TEST: u32 = 1 << 30;
 
 impl PowerRegisters {
     /// Whether the function is not in D0, by what `read` gives of its configuration space. Of one
@@ -57,6 +59,12 @@ impl PowerRegisters {
     }
 }
 
+/// Whether a write starts the function's own test (BIST, PCI Local Bus specification 3.0, section
+/// 6.2.4), which may take it away for two seconds.
+pub fn starts_self_test(access: ConfigAccess, value: u32) -> bool {
+    access.register == HEADER && access.to_dword(value) & access.enables.mask() & SELF_TEST != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +73,22 @@ mod tests {
 
     fn transition(offset: u16, size: u8, value: u32) -> Option<Transition> {
         ConfigAccess::at(offset, size).and_then(|access| REGISTERS.transition(access, value))
+    }
+
+    #[test]
+    fn a_self_test_is_seen_in_any_width() {
+        for (offset, size, value, expected) in [
+            (0x0f, 1, 0x40, true),
+            (0x0e, 2, 0x4000, true),
+            (0x0c, 4, 0x4000_0000, true),
+            (0x0c, 2, 0x4010, false),
+            (0x0f, 1, 0x80, false),
+            (0x10, 4, 0x4000_0000, false),
+        ] {
+            let access = ConfigAccess::at(offset, size);
+            let starts = access.map(|access| starts_self_test(access, value));
+            assert_eq!(starts, Some(expected), "{offset:#x}");
+        }
     }
 
     #[test]

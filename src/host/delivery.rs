@@ -42,6 +42,8 @@ pub struct Delivery {
     presence: Presence,
     /// Whether Xen's own code is kept away from the device's memory.
     away: bool,
+    /// Whether MSI-X is held because the physical function does not decode memory.
+    waits: bool,
     msi: Option<HostMsi>,
     msix: Option<HostMsix>,
 }
@@ -55,7 +57,16 @@ impl Delivery {
         msi: Option<HostMsi>,
         msix: Option<HostMsix>,
     ) -> Self {
-        Self { device, intx_disabled, decoding, presence: Presence::Present, away: true, msi, msix }
+        Self {
+            device,
+            intx_disabled,
+            decoding,
+            presence: Presence::Present,
+            away: true,
+            waits: false,
+            msi,
+            msix,
+        }
     }
 
     /// Whether INTx is off in hardware.
@@ -167,15 +178,15 @@ impl Delivery {
     }
 
     /// Whether the device is back from where it was: then it has lost what it was programmed with,
-    /// or may have. `expected` says that its owner takes it for present.
-    pub fn come_back(&mut self, expected: bool, hardware: &mut impl Hardware) -> bool {
+    /// or may have. Nobody's word brings it back sooner than the specification has it.
+    pub fn come_back(&mut self, hardware: &mut impl Hardware) -> bool {
         let Presence::Returning(until) = self.presence else { return false };
         let now = hardware.now();
-        if !expected && now < until {
+        if now < until {
             return false;
         }
-        if !expected && command(self.device, hardware).0 == NO_ANSWER {
-            // Not yet. It is looked for again, and its owner may say that it is there.
+        if command(self.device, hardware).0 == NO_ANSWER {
+            // Not yet. It is looked for again.
             let until = now.saturating_add(RESET_TIME);
             self.presence = Presence::Returning(until);
             hardware.settle_at(self.device, until);
@@ -186,6 +197,17 @@ impl Delivery {
         self.check_decoded(hardware);
         self.update_away(hardware);
         true
+    }
+
+    /// Whether it was put to sleep and nobody was seen to wake it.
+    pub fn sleeps(&self) -> bool {
+        matches!(self.presence, Presence::Asleep { .. })
+    }
+
+    /// Whether MSI-X is held until the physical function decodes memory again, of which nobody
+    /// tells.
+    pub fn waits(&self) -> bool {
+        self.waits
     }
 
     /// Makes the hardware do what is wanted, where `scope` says what changed.
@@ -217,10 +239,20 @@ impl Delivery {
         match (&wanted.messages, &mut self.msi, &mut self.msix) {
             (Messages::Msi(wanted), Some(msi), _) => msi.turn_on(wanted, hardware),
             (Messages::Msix(wanted), _, Some(msix)) if reachable => {
+                if core::mem::take(&mut self.waits) {
+                    msix.program_again();
+                }
                 msix.turn_on(wanted, scope, hardware)
             }
             (Messages::Msix(_), _, Some(msix)) => {
                 msix.hold(hardware);
+                if let (Decoding::PhysicalFunction(_), Presence::Present) =
+                    (self.decoding, self.presence)
+                {
+                    self.waits = true;
+                    let again = hardware.now().saturating_add(RESET_TIME);
+                    hardware.settle_at(self.device, again);
+                }
                 Ok(())
             }
             _ => Ok(()),
@@ -417,18 +449,15 @@ mod tests {
         pair.delivery.leave(Transition::Sleep, &mut pair.hardware);
         assert_eq!(pair.hardware.told(), "away");
         assert!(!pair.delivery.reachable(&mut pair.hardware) && pair.delivery.answers());
-        assert!(
-            !pair.delivery.come_back(true, &mut pair.hardware),
-            "asleep is not on its way back"
-        );
+        assert!(!pair.delivery.come_back(&mut pair.hardware), "asleep is not on its way back");
         pair.delivery.leave(Transition::Wake, &mut pair.hardware);
         assert!(!pair.delivery.answers());
         // Nothing reaches it meanwhile.
         assert_eq!(pair.write(MSI, 0), "");
         assert_eq!(pair.write(MSI, 0x1_0000), "");
-        assert!(!pair.delivery.come_back(false, &mut pair.hardware));
+        assert!(!pair.delivery.come_back(&mut pair.hardware));
         pair.hardware.time += WAKE_TIME;
-        assert!(pair.delivery.come_back(false, &mut pair.hardware));
+        assert!(pair.delivery.come_back(&mut pair.hardware));
         assert_eq!(pair.hardware.told(), "intx off, 0x42=0x0, here");
         assert_eq!(pair.write(MSI, 0x1_0000), "again 50, 0x42=0x1");
         // Awake already: nothing changes.
@@ -444,7 +473,14 @@ mod tests {
             (pair.hardware.told(), pair.delivery.decoding()),
             ("away".into(), Decoding::Own(false))
         );
-        assert!(pair.delivery.come_back(true, &mut pair.hardware));
+        // Nobody's word makes it there sooner.
+        pair.delivery.set_decoded(true, &mut pair.hardware);
+        pair.hardware.time = RESET_TIME - 1;
+        assert!(!pair.delivery.come_back(&mut pair.hardware));
+        assert!(!pair.delivery.reachable(&mut pair.hardware));
+        pair.delivery.set_decoded(false, &mut pair.hardware);
+        pair.hardware.time = RESET_TIME;
+        assert!(pair.delivery.come_back(&mut pair.hardware));
         assert_eq!(pair.hardware.told(), "intx on");
         assert!(!pair.delivery.reachable(&mut pair.hardware));
         pair.delivery.set_decoded(true, &mut pair.hardware);
@@ -470,12 +506,13 @@ mod tests {
         pair.delivery.leave(Transition::Sleep, &mut pair.hardware);
         pair.hardware.told();
         pair.hardware.time = RESET_TIME;
-        assert!(!pair.delivery.come_back(true, &mut pair.hardware) && !pair.delivery.answers());
+        assert!(!pair.delivery.come_back(&mut pair.hardware) && !pair.delivery.answers());
         assert_eq!(pair.write(MSI, 0x1_0000), "");
         pair.delivery.leave(Transition::Wake, &mut pair.hardware);
         pair.hardware.time += WAKE_TIME;
-        assert!(!pair.delivery.come_back(false, &mut pair.hardware), "its reset may not be over");
-        assert!(pair.delivery.come_back(true, &mut pair.hardware));
+        assert!(!pair.delivery.come_back(&mut pair.hardware), "its reset may not be over");
+        pair.hardware.time += RESET_TIME;
+        assert!(pair.delivery.come_back(&mut pair.hardware));
         assert_eq!(pair.hardware.told(), "intx off, 0x42=0x0");
         assert_eq!(pair.write(MSI, 0x1_0000), "again 50, 0x42=0x1");
     }

@@ -721,6 +721,55 @@ mod tests {
     }
 
     #[test]
+    fn a_virtual_function_delivers_again_once_its_physical_one_decodes() {
+        let mut hardware = Recorder { physical_function: true, ..Recorder::default() };
+        let guest = Guest::empty();
+        let known = Known { physical: Some(PHYSICAL), ..KNOWN };
+        assert_eq!(guest.manage(&known, &mut hardware), Ok(true));
+        place(&guest, &mut hardware);
+        deliver(&guest, &mut hardware);
+        hardware.physical_function = false;
+        guest.write_memory(TABLE | 0x0c, 4, 1, &mut hardware);
+        assert_eq!((hardware.told(), hardware.timer), ("0xa2=0xc000".into(), Some(RESET_TIME)));
+        // Not yet.
+        hardware.time = RESET_TIME;
+        assert!(!guest.settle(DEVICE, &mut hardware));
+        assert_eq!((hardware.told(), hardware.timer), (String::new(), Some(2 * RESET_TIME)));
+        (hardware.physical_function, hardware.timer) = (true, None);
+        // What Xen's own code could not write meanwhile comes first.
+        assert!(!guest.settle(DEVICE, &mut hardware));
+        assert_eq!(hardware.told(), "again 50, mask 50, 0xa2=0x8000");
+        assert!(!guest.settle(DEVICE, &mut hardware));
+        assert_eq!((hardware.told(), hardware.timer), (String::new(), None));
+    }
+
+    #[test]
+    fn a_device_that_was_woken_by_its_power_is_found_when_dom0_writes_command() {
+        let mut hardware = Recorder { command: 0x6, ..Recorder::default() };
+        let guest = delivering(&mut hardware);
+        host_write(&guest, &mut hardware, (POWER + 4, 2), 0x3);
+        hardware.lies = vec![(POWER + 4, 0x3)];
+        hardware.told();
+        host_write(&guest, &mut hardware, (0x04, 2), 0x6);
+        assert_eq!((hardware.told(), hardware.timer), ("0x4=0x406".into(), None));
+        hardware.lies.clear();
+        host_write(&guest, &mut hardware, (0x04, 2), 0x6);
+        assert_eq!((hardware.told(), hardware.timer), ("0x4=0x406".into(), Some(WAKE_TIME)));
+        hardware.time = WAKE_TIME;
+        assert!(!guest.settle(DEVICE, &mut hardware));
+        assert!(hardware.told().ends_with("again 50, 0xa2=0x8000"));
+    }
+
+    #[test]
+    fn nobody_starts_a_devices_own_test() {
+        let mut hardware = Recorder::default();
+        let guest = delivering(&mut hardware);
+        assert_eq!(host_write(&guest, &mut hardware, (0x0f, 1), 0x40), Some(Outcome::Refused));
+        assert_eq!(host_write(&guest, &mut hardware, (0x0c, 2), 0x4010), Some(Outcome::Done));
+        assert_eq!(hardware.told(), "0xc=0x4010");
+    }
+
+    #[test]
     fn quiesced_it_is_silent_and_guarded_and_released_it_is_forgotten() {
         let mut hardware = Recorder::default();
         let guest = delivering(&mut hardware);
@@ -798,12 +847,16 @@ mod tests {
         write(&guest, &mut hardware, 0xa0, 0x8000_0000);
         guest.write_memory(TABLE | 0x0c, 4, 0, &mut hardware);
         assert_eq!((hardware.told(), guest.settle(DEVICE, &mut hardware)), (String::new(), false));
-        host_write(&guest, &mut hardware, (0x10, 4), 0xfea0_0000);
-        assert_eq!(hardware.told(), "0x10=0xfea00000");
+        // A write of Command says nothing of whether it is back.
         host_write(&guest, &mut hardware, (0x04, 2), 0x0006);
+        assert_eq!(hardware.told(), "0x4=0x406");
+        (hardware.time, hardware.command) = (RESET_TIME, 0);
         let lost = "intx off, 0xa2=0xc000";
+        host_write(&guest, &mut hardware, (0x10, 4), 0xfea0_0000);
+        assert_eq!(hardware.told(), format!("{lost}, 0x10=0xfea00000"));
+        host_write(&guest, &mut hardware, (0x04, 2), 0x0006);
         // The recorder's device reads as if it were still lost, so it is told so once more.
-        let done = format!("0x4=0x406, {lost}, here, {lost}, {MASK_ALL}, again 50, 0xa2=0x8000");
+        let done = format!("{lost}, 0x4=0x406, here, {lost}, {MASK_ALL}, again 50, 0xa2=0x8000");
         assert_eq!(hardware.told(), done);
     }
 

@@ -10,7 +10,7 @@ use crate::core::layout::{Frames, Layout, Place};
 use crate::core::learn::{Headers, HostBar, FRAME_SHIFT};
 use crate::core::msi::Msi;
 use crate::core::msix::{Msix, MsixRegisters};
-use crate::core::power::{PowerRegisters, Transition};
+use crate::core::power::{starts_self_test, PowerRegisters, Transition};
 use crate::core::spec::{
     Command, BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE, NO_ANSWER,
 };
@@ -351,7 +351,7 @@ impl Managed {
         hardware: &mut impl Hardware,
     ) -> Outcome {
         self.look(hardware);
-        if self.device.guards(access.register) {
+        if self.device.guards(access.register) || starts_self_test(access, value) {
             self.refuse(Attempt::Write, Detail::Value(u64::from(access.offset())), hardware);
             return Outcome::Refused;
         }
@@ -384,8 +384,8 @@ impl Managed {
     }
 
     /// Performs dom0's write of Command: INTx-disable stays as Xen has it, and MSI-X is held before
-    /// memory decoding goes. After a reset it is the write that brings the device back. Where it
-    /// changes nothing for the guest's interrupts, dom0 does none of the guest's work.
+    /// memory decoding goes. After a reset it is the write that brings the device's memory back.
+    /// Where it changes nothing for the guest's interrupts, dom0 does none of the guest's work.
     fn write_command(&mut self, access: ConfigAccess, value: u32, hardware: &mut impl Hardware) {
         let own = self.delivery.decoding();
         let intx_disabled = self.delivery.intx_disabled();
@@ -395,13 +395,26 @@ impl Managed {
             self.delivery.set_decoded(false, hardware);
         }
         perform(self.sbdf, access, command.value, hardware);
-        changed |= self.delivery.come_back(true, hardware);
+        if command.decoded {
+            self.check_awake(hardware);
+        }
         if access.enables.touches_first() {
             self.delivery.set_decoded(command.decoded, hardware);
         }
         changed |= self.check_lost(hardware);
         if changed || self.delivery.decoding() != own {
             self.apply(Scope::Device, hardware);
+        }
+    }
+
+    /// Looks whether a device that sleeps was woken in a way that nobody saw: by its power. It is
+    /// taken for one that wakes now.
+    fn check_awake(&mut self, hardware: &mut impl Hardware) {
+        let sbdf = self.sbdf;
+        if self.delivery.sleeps()
+            && !self.power.sleeping(|register| hardware.read_config(sbdf, register))
+        {
+            self.delivery.leave(Transition::Wake, hardware);
         }
     }
 
@@ -430,6 +443,7 @@ impl Managed {
     /// The device was reset, or was without power: its memory may not be decoded any more, until
     /// dom0 writes Command.
     pub fn restore(&mut self, hardware: &mut impl Hardware) {
+        self.check_awake(hardware);
         if self.delivery.answers() {
             self.delivery.lose(hardware);
             self.delivery.check_decoded(hardware);
@@ -446,7 +460,7 @@ impl Managed {
     /// Goes on with what was left unfinished; whether there is still more.
     pub fn settle(&mut self, hardware: &mut impl Hardware) -> bool {
         self.look(hardware);
-        if self.unfinished {
+        if self.unfinished || self.delivery.waits() {
             self.apply(Scope::Device, hardware);
         }
         self.unfinished
@@ -529,7 +543,7 @@ impl Managed {
 
     /// Looks whether the device is back from sleep or a reset.
     fn look(&mut self, hardware: &mut impl Hardware) {
-        if self.delivery.come_back(false, hardware) {
+        if self.delivery.come_back(hardware) {
             self.apply(Scope::Device, hardware);
         }
     }

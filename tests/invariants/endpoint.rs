@@ -23,7 +23,7 @@ pub enum Power {
     On,
     /// In D3hot.
     Asleep,
-    /// It answers from this time on, or when its owner writes Command.
+    /// It answers from this time on.
     Returning(u64),
 }
 
@@ -317,10 +317,6 @@ impl Endpoint {
                 _ if at == FEATURES + 4 && byte & 1 != 0 => self.reset_function(time),
                 _ => {}
             }
-        }
-        if offset & !3 == 4 && matches!(self.power, Power::Returning(_)) {
-            self.power = Power::On;
-            (self.unseen, self.left_again) = (false, false);
         }
     }
 

@@ -48,6 +48,7 @@ fn the_largest_table_takes_many_entries_none_of_them_long() {
     assert!(again(&mut world) >= VECTORS / Budget::STORES + VECTORS / Budget::CALLS - 2);
     change_power(&mut world, 0, Change::Sleep);
     change_power(&mut world, 0, Change::Wake);
+    world.advance(10_000_000);
     world.host_write(0, 4, 2, 6);
     world.check_delivery();
     assert_eq!(live(&world), 2048);

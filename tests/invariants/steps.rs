@@ -175,12 +175,13 @@ pub fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(offset, size, value)| Step::Host { offset, size, value }),
         4 => (any::<u8>(), 0x10u8..0xff, 0u8..6)
             .prop_map(|(destination, vector, log2)| Step::ProgramMsi { destination, vector, log2 }),
-        6 => (any::<u16>(), 0x10u8..0xff, prop::sample::select(&[0x8000, 0x8000, 0xc000, 0x0][..]))
+        8 => (any::<u16>(), 0x10u8..0xff, prop::sample::select(&[0x8000, 0x8000, 0xc000, 0x0][..]))
             .prop_map(|(entry, vector, control)| Step::ProgramMsix { entry, vector, control }),
         2 => any::<bool>().prop_map(Step::Decode),
         1 => any::<bool>().prop_map(Step::DecodePhysically),
         2 => change(),
-        2 => prop_oneof![Just(1_000), Just(10_000_000), Just(100_000_000)].prop_map(Step::Time),
+        4 => prop_oneof![1 => Just(1_000), 1 => Just(10_000_000), 2 => Just(100_000_000)]
+            .prop_map(Step::Time),
         1 => Just(Step::Restore),
         1 => Just(Step::StopDma),
         1 => any::<u8>().prop_map(Step::Refuse),

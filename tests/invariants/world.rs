@@ -185,6 +185,7 @@ impl World {
     pub fn reset(&mut self, n: usize) {
         self.host_write(n, 4, 2, 0x0400);
         self.host_write(n, EXPRESS + 8, 2, 0x8000);
+        self.advance(100_000_000);
         self.host_write(n, 0x10, 4, host_bars(n)[0].0 as u32);
         self.host_write(n, 4, 2, 0x0006);
     }
@@ -580,7 +581,10 @@ impl World {
         let bytes = (offset..offset + u16::from(size))
             .zip(value.to_le_bytes())
             .filter(|(at, _)| at & !3 == offset & !3);
-        let owned = bytes.clone().any(|(at, _)| self.slots[n].model.guards(at.into()));
+        let tests_itself = |at: u16, byte: u8| at == 0x0f && byte & 0x40 != 0;
+        let owned = bytes
+            .clone()
+            .any(|(at, byte)| self.slots[n].model.guards(at.into()) || tests_itself(at, byte));
         self.fake().devices[n].on_behalf = bytes.collect();
         let outcome = self.guest.host_write(sbdf(n), access, value, &mut self.hand());
         let left = self.fake().devices[n].end_of_behalf();
