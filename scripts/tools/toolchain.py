@@ -146,6 +146,8 @@ def _answer(rustc, *words):
 
 def _cargo(rustc):
     named = os.environ.get("CARGO")
+    if named and not Path(named).is_file():
+        raise console.Failure(f"there is no {named}, which CARGO names", "Unset it, or mend it.")
     for candidate in (named, rustc.with_name("cargo"), shutil.which("cargo")):
         if candidate and Path(candidate).is_file():
             return Path(candidate)
