@@ -759,9 +759,8 @@ unsafe extern "C" fn msitrap_rs_refuse(
     caller: u16,
 ) {
     // SAFETY: the contract.
-    if let (Some(guest), Some(attempt)) =
-        (unsafe { guest_at(guest) }, Attempt::from_number(attempt))
-    {
+    let guest = unsafe { guest_at(guest) };
+    if let (Some(guest), Some(attempt)) = (guest, Attempt::from_number(attempt)) {
         guest.refuse(Sbdf(sbdf), attempt, caller, &mut Xen::of(domain));
     }
 }

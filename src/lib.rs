@@ -5,14 +5,14 @@
 //! The path of one guest access, from top to bottom:
 //!
 //! 1. an I/O handler in Xen's `arch/x86/hvm/msitrap.c`, for the configuration ports or for memory,
-//!   calls a function of `ffi`;
+//!    calls a function of `ffi`;
 //! 2. [`host::guest`] finds the managed device behind the guest's address;
 //! 3. [`core::device`] decides: forward it to the device model, watch it pass, or own it; it keeps
-//!   the guest's capabilities ([`core::msi`], [`core::msix`] with its [`core::table`]);
+//!    the guest's capabilities ([`core::msi`], [`core::msix`] with its [`core::table`]);
 //! 4. [`host::delivery`] makes the hardware follow, one of INTx, MSI and MSI-X, in the one order
-//!   that is safe ([`host::msi`], [`host::msix`]), through [`host::hardware::Hardware`];
+//!    that is safe ([`host::msi`], [`host::msix`]), through [`host::hardware::Hardware`];
 //! 5. `ffi` implements that trait with the functions the shim offers. What it hands out,
-//!   [`memory`], nobody else can make.
+//!    [`memory`], nobody else can make.
 
 #![cfg_attr(not(test), no_std)]
 

@@ -44,6 +44,8 @@ pub struct Delivery {
     away: bool,
     /// Whether MSI-X is held because the physical function does not decode memory.
     waits: bool,
+    /// Whether the device's DMA was stopped, and dom0 has not written Command since.
+    dma_stopped: bool,
     msi: Option<HostMsi>,
     msix: Option<HostMsix>,
 }
@@ -64,6 +66,7 @@ impl Delivery {
             presence: Presence::Present,
             away: true,
             waits: false,
+            dma_stopped: false,
             msi,
             msix,
         }
@@ -301,16 +304,51 @@ impl Delivery {
     /// The device was reset: INTx is off again where it was, and [`Delivery::apply`] programs the
     /// messages again.
     pub fn lose(&mut self, hardware: &mut impl Hardware) {
-        write_intx_disable(self.device, self.intx_disabled, hardware);
+        self.write_command(hardware);
         self.msi.iter_mut().for_each(|msi| msi.lose(hardware));
         self.msix.iter_mut().for_each(|msix| msix.lose(hardware));
     }
 
     fn set_intx_disabled(&mut self, disabled: bool, hardware: &mut impl Hardware) {
         if self.intx_disabled != disabled {
-            write_intx_disable(self.device, disabled, hardware);
             self.intx_disabled = disabled;
+            self.write_command(hardware);
         }
+    }
+    /// Stops the device's DMA until dom0 writes Command: its Bus Master bit is cleared.
+    pub fn stop_dma(&mut self, hardware: &mut impl Hardware) {
+        self.dma_stopped = true;
+        if command(self.device, hardware).0 == NO_ANSWER {
+            // What else it had enabled is not known: nothing is, until dom0 writes Command.
+            self.set_decoded(false, hardware);
+            hardware.write_config(self.device, COMMAND, 1, 0);
+        } else {
+            self.write_command(hardware);
+        }
+    }
+
+    /// Dom0 decides on the device's DMA again.
+    pub fn allow_dma(&mut self) {
+        self.dma_stopped = false;
+    }
+
+    /// Writes INTx-disable, and Bus Master once DMA was stopped, as they have to be, whatever the
+    /// device says of them. Where nothing answers, or says so, the other bits are not known: then
+    /// only the half is written that has INTx-disable.
+    fn write_command(&self, hardware: &mut impl Hardware) {
+        let mut changed = command(self.device, hardware);
+        if changed.0 == NO_ANSWER {
+            changed = Command(0);
+            changed.set_intx_disable(self.intx_disabled);
+            let high = u32::from(changed.0 >> 8);
+            hardware.write_config(self.device, COMMAND.saturating_add(1), 1, high);
+            return;
+        }
+        changed.set_intx_disable(self.intx_disabled);
+        if self.dma_stopped {
+            changed.set_bus_master(false);
+        }
+        hardware.write_config(self.device, COMMAND, 2, changed.0.into());
     }
 }
 
@@ -323,18 +361,6 @@ pub fn command(device: Sbdf, hardware: &mut impl Hardware) -> Command {
 fn decodes(device: Sbdf, hardware: &mut impl Hardware) -> bool {
     let command = command(device, hardware);
     command.0 != NO_ANSWER && command.memory_space()
-}
-
-/// Writes only the half of Command that has INTx-disable: whatever the device says of the other
-/// half, Bus Master and memory decoding stay as they are. Where nothing answers, no other bit is
-/// set.
-fn write_intx_disable(device: Sbdf, disable: bool, hardware: &mut impl Hardware) {
-    let mut changed = command(device, hardware);
-    if changed.0 == NO_ANSWER {
-        changed = Command(0);
-    }
-    changed.set_intx_disable(disable);
-    hardware.write_config(device, COMMAND.saturating_add(1), 1, u32::from(changed.0 >> 8));
 }
 
 #[cfg(test)]

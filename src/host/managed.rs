@@ -11,9 +11,7 @@ use crate::core::learn::{Headers, HostBar, FRAME_SHIFT};
 use crate::core::msi::Msi;
 use crate::core::msix::{Msix, MsixRegisters};
 use crate::core::power::{starts_self_test, PowerRegisters, Transition};
-use crate::core::spec::{
-    Command, BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE, NO_ANSWER,
-};
+use crate::core::spec::{BAR_COUNT, COMMAND, HEADER, IDENTITY, MSIX_PENDING, MSIX_TABLE};
 use crate::core::trust::{self, Distrust};
 use crate::host::delivery::{command, Decoding, Delivery};
 use crate::host::hardware::{Detail, Errno, Hardware, Incomplete, Line, TableMemory};
@@ -399,6 +397,7 @@ impl Managed {
             self.check_awake(hardware);
         }
         if access.enables.touches_first() {
+            self.delivery.allow_dma();
             self.delivery.set_decoded(command.decoded, hardware);
         }
         changed |= self.check_lost(hardware);
@@ -427,17 +426,9 @@ impl Managed {
         lost
     }
 
-    /// Stops the device's DMA: its Bus Master bit is cleared. Only that half of Command is written:
-    /// whatever the device says of the other half, INTx-disable stays as it is.
+    /// Stops the device's DMA, until dom0 writes Command.
     pub fn stop_dma(&mut self, hardware: &mut impl Hardware) {
-        let mut command = command(self.sbdf, hardware);
-        if command.0 == NO_ANSWER {
-            // What else it had enabled is not known: nothing is, until dom0 writes Command.
-            self.delivery.set_decoded(false, hardware);
-            command = Command(0);
-        }
-        command.set_bus_master(false);
-        hardware.write_config(self.sbdf, COMMAND, 1, u32::from(command.0 & 0xff));
+        self.delivery.stop_dma(hardware);
     }
 
     /// The device was reset, or was without power: its memory may not be decoded any more, until
@@ -555,7 +546,9 @@ impl Managed {
         let scope = if self.unfinished { Scope::Device } else { scope };
         let result = self.delivery.apply(&self.device.wanted(), scope, hardware);
         self.unfinished = result == Err(Incomplete::Retry);
-        self.lacking = matches!(result, Err(Incomplete::Failed(_)));
+        // One vector's success says nothing of the others.
+        self.lacking &= scope != Scope::Device;
+        self.lacking |= matches!(result, Err(Incomplete::Failed(_)));
         if self.unfinished {
             hardware.settle_soon(self.sbdf);
         }

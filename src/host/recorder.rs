@@ -182,10 +182,10 @@ impl Hardware for Recorder {
     }
 
     fn write_config(&mut self, _: Sbdf, offset: u16, size: u8, value: u32) {
-        let intx = if value & 4 != 0 { "off" } else { "on" };
-        let done = match (offset, size) {
-            // INTx-disable; the bits beside it stay.
-            (5, 1) if (value ^ self.command >> 8) & !4 == 0 => format!("intx {intx}"),
+        // A read-modify-write of INTx-disable, and of nothing else.
+        let intx = if value & 0x400 != 0 { "off" } else { "on" };
+        let done = match (offset, size, value ^ self.command & 0xffff) {
+            (4, 2, 0 | 0x400) => format!("intx {intx}"),
             _ => format!("{offset:#x}={value:#x}"),
         };
         match (offset, size) {

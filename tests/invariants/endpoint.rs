@@ -50,8 +50,8 @@ pub struct Endpoint {
     command_read: u16,
     /// Its physical function decodes memory.
     pub physical_decodes: bool,
-    /// The module is stopping its DMA.
-    pub stopping: bool,
+    /// Its DMA was stopped, and dom0 has not written Command since.
+    pub stopped: bool,
     /// A bit of Command other than INTx-disable was set that it did not have.
     pub clobbered: bool,
     msi_control: u16,
@@ -90,7 +90,7 @@ impl Endpoint {
             command: if kind.virtual_function { 0x0400 } else { 0x0402 },
             command_read: 0,
             physical_decodes: true,
-            stopping: false,
+            stopped: false,
             clobbered: false,
             // A host driver may have left them on.
             msi_control: kind.msi_control() | 1,
@@ -241,33 +241,40 @@ impl Endpoint {
             _ if self.take_on_behalf(offset, size, value) => {
                 self.host_wrote(offset, size, value, time)
             }
-            (4 | 5, 1) => self.change_command(offset, value as u8),
+            (4, 2) => self.change_command(value as u16),
+            (4 | 5, 1) => self.change_command_unseen(offset, value as u8),
             _ => panic!("writes {value:#x} to {offset:#x}"),
         }
     }
 
-    /// A read-modify-write of one half of Command: of INTx-disable, or of Bus Master where DMA is
-    /// to be stopped. Where nothing answers that says what the other bits are, none of them is set.
-    fn change_command(&mut self, offset: u16, value: u8) {
-        let shift = 8 * (offset - 4);
-        let read = (self.command_read >> shift) as u8;
-        // INTx-disable in one half, Bus Master in the other.
-        let may = 4u8;
-        let unseen = self.command_read == u16::MAX;
+    /// A read-modify-write of Command: of INTx-disable, and of Bus Master once DMA was stopped.
+    fn change_command(&mut self, value: u16) {
+        let changed = value ^ self.command_read;
+        let may = if self.stopped { 0x404 } else { 0x400 };
         let answers = !self.away && !matches!(self.power, Power::Returning(_));
-        let changed = (value ^ read) & !may;
-        assert!(!unseen || value & !may == 0, "sets bits that it does not know");
-        assert!(unseen || !answers || changed == 0, "changes {changed:#x} of Command");
-        assert!(offset == 5 || self.stopping, "stops DMA by itself");
-        assert!(offset == 5 || value & may == 0, "Bus Master stays");
-        let before = (self.command >> shift) as u8;
-        let after = match self.answers {
+        assert!(!answers || changed & !may == 0, "changes {changed:#x} of Command");
+        assert!(!self.stopped || value & 4 == 0, "Bus Master comes back");
+        let before = self.command;
+        self.command = match self.answers {
             // It chose the other bits itself.
-            Answers::Noise if !unseen => before & !may | value & may,
+            Answers::Noise => self.command & !may | value & may,
             _ => value,
         };
-        self.clobbered |= after & !before & !may != 0;
-        self.command = self.command & !(0xff << shift) | u16::from(after) << shift;
+        self.clobbered |= self.command & !before & !may != 0;
+    }
+
+    /// A write of one half of Command, where nothing answers that says what the other bits are: to
+    /// INTx-disable, or to stop DMA, and nothing is on in that half afterwards.
+    fn change_command_unseen(&mut self, offset: u16, value: u8) {
+        let intx_disable = if offset == 5 { 0x4 } else { 0 };
+        assert_eq!(self.command_read, u16::MAX, "overwrites half of Command");
+        assert!(offset == 5 || self.stopped, "stops DMA by itself");
+        assert_eq!(value & !intx_disable, 0, "sets bits that it does not know");
+        self.command = if offset == 5 {
+            self.command & 0x00ff | u16::from(value) << 8
+        } else {
+            self.command & 0xff00
+        };
     }
 
     /// Whether the write is dom0's, or a part of one that lies across. INTx-disable may differ: it
@@ -298,6 +305,7 @@ impl Endpoint {
 
     /// A write of dom0's, as it reaches the device.
     fn host_wrote(&mut self, offset: u16, size: u8, value: u32, time: u64) {
+        self.stopped &= offset != 4;
         for (at, byte) in (offset..offset + u16::from(size)).zip(value.to_le_bytes()) {
             match at {
                 4 if self.kind.virtual_function => {
@@ -364,7 +372,7 @@ impl Endpoint {
     pub fn come_free(&mut self) {
         (self.assigned, self.away, self.left_again, self.unseen, self.timer) =
             (false, false, false, false, None);
-        self.power = Power::On;
+        (self.power, self.stopped) = (Power::On, false);
         self.command = if self.kind.virtual_function { 0 } else { 0x2 };
     }
 

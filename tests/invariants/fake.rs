@@ -391,7 +391,8 @@ impl Hardware for Hand<'_> {
         let (n, time) = (number(device), fake.time);
         // The other bits of Command are what the device said of them.
         let known = match (offset, size) {
-            (4 | 5, 1) => value & 4,
+            (4, 2) if fake.devices[n].stopped => value & 0x404,
+            (4, 2) => value & 0x400,
             _ => value,
         };
         fake.did("write", offset.into(), known.into());

@@ -607,11 +607,11 @@ impl World {
 
     /// The fault path stops the device's DMA.
     pub fn stop_dma(&mut self, n: usize) {
-        self.fake().devices[n].stopping = true;
+        let before = std::mem::replace(&mut self.fake().devices[n].stopped, true);
         let managed = self.guest.stop_dma(sbdf(n), &mut self.hand());
         let mut fake = self.fake();
         let device = &mut fake.devices[n];
-        device.stopping = false;
+        device.stopped = before || managed;
         assert_eq!(managed, self.slots[n].stage != Stage::Unassigned);
         assert!(
             !managed
