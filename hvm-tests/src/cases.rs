@@ -59,19 +59,21 @@ pub fn intx(device: &dyn Device, turn: impl Fn(bool)) {
 /// The device falls back to INTx, which arrives until it is acknowledged.
 pub fn line(device: &dyn Device, what: &str) {
     for _ in 0..TIMES {
-        line_at_rest(what);
+        line_at_rest(device, what);
         check::delivers(what, device, 1, (0, INTX));
     }
-    line_at_rest(what);
+    line_at_rest(device, what);
 }
 
 /// Xen keeps a guest's line asserted from a passed-through device's interrupt to the guest's next
 /// end of interrupt, whatever the device does in between: a last INTx may come that is no longer
-/// the device's.
-fn line_at_rest(what: &str) {
+/// the device's. And what QEMU's AHCI raised before messages came on, and had acknowledged while
+/// they were, it holds until it is acknowledged once more.
+fn line_at_rest(device: &dyn Device, what: &str) {
     let mut came = 0;
     let quiet = (0..RESTS).any(|_| {
         interrupts::forget();
+        device.acknowledge(0);
         time::wait(SETTLE_MS);
         came += interrupts::total();
         interrupts::total() == 0

@@ -127,13 +127,15 @@ fn expected(what: &str) {
 
 /// Lets what the device raised arrive or not, until it has nothing more to say.
 pub fn rest(device: &dyn Device) {
+    let mut came = 0;
     let quiet = (0..RESTS).any(|_| {
         forget();
         (0..device.sources()).for_each(|n| device.acknowledge(n));
         time::wait(SETTLE_MS);
+        came += total();
         total() == 0
     });
-    check::that(format_args!("interrupts come to rest"), quiet);
+    check::that(format_args!("interrupts come to rest: {came} in {RESTS} looks"), quiet);
 }
 
 /// Reads the dword that another vCPU selected, whichever it is, a few times.
