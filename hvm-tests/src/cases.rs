@@ -14,6 +14,8 @@ const TIMES: u32 = 3;
 const SETTLE_MS: u64 = 50;
 /// How many times that, at most, a line may take to come to rest on a machine that is busy.
 const RESTS: u32 = 200;
+/// A line that does not come to rest has its device raise once in so many looks.
+const LOOKS_PER_RAISE: u32 = 10;
 const ROUNDS_IN_FLIGHT: u32 = 50;
 const CYCLES: u32 = 200;
 // Bits of a message's data.
@@ -71,15 +73,16 @@ pub fn line(device: &dyn Device, what: &str) {
 /// they were, some hold until they are acknowledged once more, or have raised once more.
 fn line_at_rest(device: &dyn Device, what: &str) {
     let mut came = 0;
-    let quiet = (0..RESTS).any(|_| {
+    let quiet = (1..=RESTS).any(|look| {
         interrupts::forget();
         device.acknowledge(0);
         time::wait(SETTLE_MS);
         let seen = interrupts::total();
         came += seen;
-        if seen != 0 {
+        if seen != 0 && look % LOOKS_PER_RAISE == 0 {
             device.again(0);
             time::wait(SETTLE_MS);
+            device.acknowledge(0);
         }
         seen == 0
     });
